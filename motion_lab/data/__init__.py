@@ -1,0 +1,1 @@
+"""Audio, video, portraits, clips on disk and synthetic heads."""

@@ -1,0 +1,1 @@
+"""Procedural talking heads and the speech that moves them."""
