@@ -1,0 +1,35 @@
+// The module motion_lab._native_cpu: the CPU kernels of every op.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "common/isa.h"
+
+namespace py = pybind11;
+
+namespace motion_lab {
+
+void bind_selective_scan(py::module_& module);
+
+namespace {
+
+void set_isa_by_name(const std::string& name) {
+  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+    if (name == name_of(isa)) return set_isa(isa);
+  check(false, "isa must be baseline, avx2 or avx512");
+}
+
+}  // namespace
+}  // namespace motion_lab
+
+PYBIND11_MODULE(_native_cpu, module) {
+  using namespace motion_lab;
+  module.doc() = "CPU kernels of motion_lab.ops; called through that package only.";
+  module.attr("compiler") = __VERSION__;
+  module.def("isa", [] { return name_of(active_isa()); });
+  module.def("set_isa", &set_isa_by_name);
+  bind_selective_scan(module);
+}

@@ -1,0 +1,14 @@
+"""Kernels as functions on tensors; needs torch and nothing else."""
+
+from motion_lab.ops._backends import backends, choose_from_environment, use_backend
+from motion_lab.ops._native import NativeModuleError
+from motion_lab.ops.selective_scan import selective_scan_step
+
+__all__ = [
+    "NativeModuleError",
+    "backends",
+    "selective_scan_step",
+    "use_backend",
+]
+
+choose_from_environment()

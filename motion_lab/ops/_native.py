@@ -1,0 +1,102 @@
+"""Loads the native modules and hands tensors to them.
+
+The modules know nothing of torch: a tensor crosses as ``(address, dtype code, sizes, strides)``. A
+module that is missing or broken is never passed over: the first call that needs it raises
+:class:`NativeModuleError` with the reason and the command that mends it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+# Before the native modules: they use the OpenMP runtime that torch has loaded.
+import torch
+
+# The codes are those of csrc/common/dtype.h.
+_DTYPES = {
+    torch.float32: 0,
+    torch.float64: 1,
+    torch.bfloat16: 2,
+    torch.float16: 3,
+    torch.int32: 4,
+    torch.int64: 5,
+    torch.uint8: 6,
+    torch.bool: 7,
+}
+
+NativeTensor = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+
+_MEND = {
+    "_native_cpu": "pip install .  (in a source tree: python setup.py build_ext --inplace)",
+    "_native_cuda": "MOTION_LAB_CUDA=1 pip install .  (in a source tree: MOTION_LAB_CUDA=1 python"
+    " setup.py build_ext --inplace; it needs nvcc: pip install 'motion-lab[nvcc]')",
+}
+
+
+class NativeModuleError(ImportError):
+    """A native module is missing or does not load."""
+
+
+def cpu() -> ModuleType:
+    """The module of the CPU kernels, or :class:`NativeModuleError`."""
+    return _load("_native_cpu")
+
+
+def cuda() -> ModuleType:
+    """The module of the CUDA kernels, or :class:`NativeModuleError`."""
+    return _load("_native_cuda")
+
+
+def problem(device_type: str) -> str | None:
+    """Why the native kernels for "cpu" or "cuda" cannot be used, or None if they can."""
+    try:
+        _load(f"_native_{device_type}")
+    except NativeModuleError as error:
+        return str(error)
+    return None
+
+
+def pack(tensor: torch.Tensor | None) -> NativeTensor | None:
+    """A tensor as the native modules take it; it must stay alive during the call."""
+    if tensor is None:
+        return None
+    return tensor.data_ptr(), _DTYPES[tensor.dtype], tuple(tensor.shape), tensor.stride()
+
+
+@functools.cache
+def _load(name: str) -> ModuleType:
+    _share_openmp()
+    try:
+        return importlib.import_module(f"motion_lab.{name}")
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == f"motion_lab.{name}"
+        reason = "has not been built" if missing else f"does not load: {error}"
+        raise NativeModuleError(
+            f"The native module motion_lab.{name} {reason}. Build it with: {_MEND[name]}."
+            ' To do without it, choose motion_lab.ops.use_backend("reference").'
+        ) from error
+
+
+def _share_openmp() -> None:
+    """Makes an OpenMP runtime visible to the native modules, which link none of their own.
+
+    torch makes its own visible to all on import; the rest is for builds of torch that do not.
+    """
+    if hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+        return
+    bundled = sorted((Path(torch.__file__).parent / "lib").glob("lib*omp*.so*"))
+    for library in [*map(str, bundled), "libgomp.so.1"]:
+        try:
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        if hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+            return
+    raise NativeModuleError(
+        "No OpenMP runtime was found beside torch or on the system. Install libgomp"
+        " (Debian: apt install libgomp1)."
+    )

@@ -1,0 +1,74 @@
+"""The native modules: what they say of themselves, and how their absence is reported."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import motion_lab
+from motion_lab.ops import _native
+
+
+def test_the_cpu_module_says_what_it_uses():
+    assert _native.problem("cpu") is None
+    assert _native.cpu().isa() in ("baseline", "avx2", "avx512")
+
+
+def test_an_instruction_set_can_be_lowered_and_restored():
+    module = _native.cpu()
+    best = module.isa()
+    try:
+        module.set_isa("baseline")
+        assert module.isa() == "baseline"
+    finally:
+        module.set_isa(best)
+    with pytest.raises(ValueError, match="isa must be"):
+        module.set_isa("mmx")
+
+
+def test_the_kernels_share_torchs_openmp_runtime():
+    code = (
+        "import torch; from motion_lab.ops import _native; _native.cpu();"
+        "maps = {l.split()[-1] for l in open('/proc/self/maps') if 'omp' in l.split()[-1]};"
+        "print(len({m for m in maps if 'libgomp' in m or 'libomp' in m or 'libiomp' in m}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "1"
+
+
+@pytest.fixture
+def empty_package(tmp_path, monkeypatch):
+    """motion_lab as if nothing lay in its folder; returns the folder that stands in for it."""
+    monkeypatch.setattr(motion_lab, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "motion_lab._native_cuda", raising=False)
+    _native._load.cache_clear()
+    yield tmp_path
+    _native._load.cache_clear()
+
+
+def test_a_missing_module_names_itself_the_reason_and_the_command(empty_package):
+    with pytest.raises(_native.NativeModuleError, match=r"_native_cuda has not been built"):
+        _native._load("_native_cuda")
+
+
+def test_a_broken_module_is_not_mistaken_for_a_missing_one(empty_package):
+    (empty_package / "_native_cuda.py").write_text("import a_library_that_is_not_there")
+    with pytest.raises(_native.NativeModuleError, match=r"does not load: .*a_library_that_is"):
+        _native._load("_native_cuda")
+
+
+def test_ops_import_torch_and_nothing_else_of_ours():
+    code = (
+        "import sys; import motion_lab.ops;"
+        "ours = [m for m in sys.modules if m.startswith(('motion_lab.', 'registry'))];"
+        "print([m for m in ours if not m.startswith('motion_lab.ops')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_tensor_crosses_with_its_address_sizes_and_strides():
+    tensor = torch.zeros(3, 4, dtype=torch.bfloat16).t()
+    assert _native.pack(tensor) == (tensor.data_ptr(), 2, (4, 3), (1, 4))
+    assert _native.pack(None) is None
