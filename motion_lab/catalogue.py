@@ -7,17 +7,77 @@ under its kind::
             summary="one line for listings", paper="arXiv …")
 """
 
-from registry import declare  # noqa: F401
+from registry import declare
 
 # encoders
+declare(
+    "encoders",
+    "conv_volume",
+    "motion_lab.components.encoders.conv_volume:ConvVolumeEncoder",
+    summary="convolutional pyramid read as channels × depth layers",
+)
 
 # depth
+declare(
+    "depth",
+    "learned",
+    "motion_lab.components.depth.learned:LearnedDepth",
+    summary="layer probabilities at three scales, learned jointly",
+)
+declare(
+    "depth",
+    "none",
+    "motion_lab.components.depth.none:NoDepth",
+    summary="equal layers: the ablation without depth cues",
+)
 
 # motion_encoders
+declare(
+    "motion_encoders",
+    "deviation",
+    "motion_lab.components.motion_encoders.deviation:DeviationTransformer",
+    summary="deviation image transformer over frame, eyes and mouth",
+    paper="arXiv 2606.03402",
+)
+declare(
+    "motion_encoders",
+    "linear",
+    "motion_lab.components.motion_encoders.linear:LinearMotion",
+    summary="coefficients along orthogonal directions (baseline, LIA type)",
+    paper="arXiv 2203.09043",
+)
+declare(
+    "motion_encoders",
+    "keypoints",
+    "motion_lab.components.motion_encoders.keypoints:KeypointMotion",
+    summary="keypoints with local affine maps (baseline, FOMM type)",
+    paper="arXiv 2003.00196",
+)
 
 # motion_decoders
+declare(
+    "motion_decoders",
+    "lmdd",
+    "motion_lab.components.motion_decoders.lmdd:LMDD",
+    summary="coarse-to-fine displacement with region attention and masks",
+    paper="arXiv 2606.03402",
+)
+declare(
+    "motion_decoders",
+    "first_order",
+    "motion_lab.components.motion_decoders.first_order:FirstOrderDecoder",
+    summary="affine motion around keypoints (baseline, FOMM type)",
+    paper="arXiv 2003.00196",
+)
 
 # renderers
+declare(
+    "renderers",
+    "mad",
+    "motion_lab.components.renderers.mad:MADRenderer",
+    summary="motion appearance decoder: warp first, generate what the mask asks for",
+    paper="arXiv 2606.03402",
+)
 
 # frontends
 

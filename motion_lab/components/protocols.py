@@ -19,13 +19,14 @@ from torch import Tensor
 
 
 class MotionField(NamedTuple):
-    """Motion at one scale, as :func:`motion_lab.ops.warp` takes it.
+    """Motion at one scale of the decoder.
 
     Attributes:
-        displacement: (B, DF, h, w, 3), or (B, K, DF, h, w, 3) for K fields.
-        weight: (B, K, DF, h, w), summing to one over K, that blends K fields; None for one field.
-        mask: (B, 1, DF, h, w) in [0, 1]: how far the warped source is to be trusted there;
-            the rest is for the renderer to generate.
+        displacement: (B, DF, h, w, 3), where each depth layer of the volume is sampled.
+        weight: (B, DF, h, w), summing to one over DF, that mixes the layers' x and y into the one
+            field (B, h, w, 2) seen in the image plane; None for equal weights.
+        mask: (B, 1, h, w) in [0, 1]: how far the warped source explains a pixel; the rest is for
+            the renderer to generate.
     """
 
     displacement: Tensor
@@ -36,29 +37,36 @@ class MotionField(NamedTuple):
 class Encoder(Protocol):
     """``encoders``: an image to its appearance.
 
-    Passed in: ``channels`` (CS), ``depth_layers`` (DF), ``size`` (S of the image it receives).
+    Attributes:
+        channels: CS of the volume.
+        layers: DF of the volume.
+        skip_channels: channels of each skip, coarse first.
     """
 
+    channels: int
+    layers: int
+    skip_channels: list[int]
+
     def __call__(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, 3, S, S) → volume (B, CS, DF, h, w) and skips [(B, C_s, h_s, w_s)], coarse first."""
+        """(B, 3, S, S) → volume (B, CS, DF, S/4, S/4) and skips [(B, C_s, ·, ·)] at S/4, S/2, S."""
         ...
 
 
 class Depth(Protocol):
     """``depth``: which depth layer the appearance lies in, per pixel and scale.
 
-    Passed in: ``channels``, ``depth_layers``, ``scales`` (number of maps).
+    Passed in: ``channels`` (CS), ``layers`` (DF).
     """
 
     def __call__(self, volume: Tensor) -> list[Tensor]:
-        """(B, CS, DF, h, w) → [(B, DF, h_s, w_s)], coarse first, each summing to one over DF."""
+        """(B, CS, DF, h, w) → [(B, DF, h·s, w·s)] for s = ½, 1, 2, each summing to one over DF."""
         ...
 
 
 class MotionEncoder(Protocol):
     """``motion_encoders``: the deviation image transformer, a frame to its motion feature MD.
 
-    Passed in: ``motion_size`` (M), ``size``.
+    Passed in: ``motion_size`` (M).
     """
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -69,12 +77,13 @@ class MotionEncoder(Protocol):
 class MotionDecoder(Protocol):
     """``motion_decoders``: the LMDD, deviations to displacement fields and masks.
 
-    Passed in: ``channels``, ``depth_layers``, ``motion_size``, ``scales``.
+    Passed in: ``channels`` (CS), ``layers`` (DF), ``motion_size`` (M).
     """
 
     def __call__(self, volume: Tensor, depth: list[Tensor], deviation: Tensor) -> list[MotionField]:
-        """Volume (B, CS, DF, h, w), one depth map a scale, deviation (B, M) relative to the source
-        → one field a scale, coarse first. A deviation of zero must give (almost) no motion.
+        """Volume (B, CS, DF, h, w), depth cues at ½, 1 and 2 times h × w, deviation (B, M) of the
+        driving frame from the source → one field a scale, coarse first. A deviation of zero must
+        give (almost) no motion.
         """
         ...
 
@@ -82,7 +91,7 @@ class MotionDecoder(Protocol):
 class Renderer(Protocol):
     """``renderers``: the MAD and the image decoder, warped appearance to a frame.
 
-    Passed in: ``channels``, ``depth_layers``, ``skip_channels`` (of each skip), ``size``.
+    Passed in: ``channels`` (CS), ``layers`` (DF), ``skip_channels`` (of each skip).
     """
 
     def __call__(

@@ -1,0 +1,56 @@
+"""Convolutional building blocks that several components share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """3×3 convolution, batch norm, SiLU: (B, inputs, H, W) → (B, outputs, H/stride, W/stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.SiLU(),
+        )
+
+
+class ResBlock(nn.Module):
+    """Two 3×3 convolutions around a shortcut; keeps shape (B, width, H, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvBlock(width, width),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x + self.body(x))
+
+
+def resize(x: Tensor, size: tuple[int, int] | list[int]) -> Tensor:
+    """(B, C, H, W) → (B, C, *size), bilinear; area-averaged where it shrinks."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    if size[0] < x.shape[-2]:
+        return F.interpolate(x, tuple(size), mode="area")
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def pixel_centres(h: int, w: int, like: Tensor) -> Tensor:
+    """Centres of the pixels in [-1, 1]: (h, w, 2), x then y."""
+    y = torch.linspace(-1 + 1 / h, 1 - 1 / h, h, device=like.device, dtype=like.dtype)
+    x = torch.linspace(-1 + 1 / w, 1 - 1 / w, w, device=like.device, dtype=like.dtype)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def expected_positions(logits: Tensor, temperature: float = 0.1) -> tuple[Tensor, Tensor]:
+    """Heat-map logits (B, K, h, w) → expected positions (B, K, 2) in [-1, 1] and the heat maps."""
+    h, w = logits.shape[-2:]
+    heat = (logits / temperature).flatten(2).softmax(-1).unflatten(-1, (h, w))
+    return torch.einsum("bkhw,hwc->bkc", heat, pixel_centres(h, w, logits)), heat

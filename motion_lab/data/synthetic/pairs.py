@@ -1,0 +1,104 @@
+"""A bank of rendered frame pairs with exact geometry, on disk, for training the base model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.progress import track
+
+from motion_lab.data.synthetic.identity import sample_identity
+from motion_lab.data.synthetic.motion import sample_poses
+from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.renderer import flow, render
+
+# Eight frames a group: 0 rests, 1-4 are posed freely, 5-7 repeat the head pose of 1, 2 and 0 with
+# another face. Two people perform every group, so that one can drive the other.
+FRAMES = 8
+PEOPLE = 2
+FLOW_SIZE = 64
+# (source, driving); differing in pose, in expression alone, and back to rest.
+PAIRS = (
+    (0, 1), (0, 2), (0, 3), (0, 4), (0, 7), (7, 0), (1, 5), (5, 1), (2, 6), (3, 4), (4, 2), (1, 0),
+)  # fmt: skip
+HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
+
+
+class PairBank(NamedTuple):
+    """Memory-mapped arrays; G groups of :data:`PEOPLE` identities and :data:`FRAMES` frames."""
+
+    frames: np.ndarray  # (G, PEOPLE, FRAMES, S, S, 3) uint8
+    regions: np.ndarray  # (G, PEOPLE, FRAMES, 64, 64) uint8, indices of renderer.REGIONS
+    motion: np.ndarray  # (G, FRAMES, len(MOTION)) float32
+    displacement: np.ndarray  # (G, PEOPLE, len(PAIRS), 64, 64, 2) float16, driving → source
+    visible: np.ndarray  # (G, PEOPLE, len(PAIRS), 64, 64) uint8, 0 or 255
+
+    @property
+    def groups(self) -> int:
+        return len(self.frames)
+
+
+def build_pairs(folder: Path, groups: int, size: int, seed: int, threads: int = 1) -> PairBank:
+    """Render the bank into ``folder``, or continue or reopen the one that is there.
+
+    A folder made with other settings is refused with ``ValueError``; group g depends on (seed, g)
+    alone, so an interrupted build continues where it stopped.
+    """
+    settings = {"groups": groups, "size": size, "seed": seed}
+    state = folder / "bank.json"
+    done = 0
+    if state.exists():
+        found = json.loads(state.read_text())
+        done = found.pop("done")
+        if found != settings:
+            raise ValueError(f"{folder} holds a bank made with {found}, not {settings}")
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = {
+        "frames": ((groups, PEOPLE, FRAMES, size, size, 3), np.uint8),
+        "regions": ((groups, PEOPLE, FRAMES, FLOW_SIZE, FLOW_SIZE), np.uint8),
+        "motion": ((groups, FRAMES, len(MOTION)), np.float32),
+        "displacement": ((groups, PEOPLE, len(PAIRS), FLOW_SIZE, FLOW_SIZE, 2), np.float16),
+        "visible": ((groups, PEOPLE, len(PAIRS), FLOW_SIZE, FLOW_SIZE), np.uint8),
+    }
+    arrays = {
+        name: np.lib.format.open_memmap(
+            folder / f"{name}.npy",
+            mode="r+" if (folder / f"{name}.npy").exists() else "w+",
+            dtype=dtype,
+            shape=shape,
+        )
+        for name, (shape, dtype) in shapes.items()
+    }
+    bank = PairBank(**arrays)
+    for group in track(range(done, groups), "Rendering training pairs", disable=done == groups):
+        _render_group(bank, group, size, seed, threads)
+        if group % 16 == 15 or group == groups - 1:
+            state.write_text(json.dumps({**settings, "done": group + 1}))
+    return bank
+
+
+def sample_group(rng: np.random.Generator) -> np.ndarray:
+    """Motion of one group, (FRAMES, len(MOTION)) float32."""
+    motion = sample_poses(rng, FRAMES)
+    motion[0] *= rng.uniform(0.0, 0.35)
+    for frame, like in ((5, 1), (6, 2), (7, 0)):
+        motion[frame, HEAD_POSE] = motion[like, HEAD_POSE]
+    return motion
+
+
+def _render_group(bank: PairBank, group: int, size: int, seed: int, threads: int) -> None:
+    rng = np.random.default_rng([seed, group])
+    motion = sample_group(rng)
+    bank.motion[group] = motion
+    for person in range(PEOPLE):
+        identity = sample_identity(rng)
+        frames = render(identity, motion, size, threads=threads)
+        bank.frames[group, person] = frames.image
+        step = size // FLOW_SIZE
+        bank.regions[group, person] = frames.regions[:, step // 2 :: step, step // 2 :: step]
+        for index, (source, driving) in enumerate(PAIRS):
+            displacement, visible = flow(identity, motion[driving], motion[source], FLOW_SIZE)
+            bank.displacement[group, person, index] = displacement
+            bank.visible[group, person, index] = np.round(visible * 255)

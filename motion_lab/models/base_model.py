@@ -1,0 +1,130 @@
+"""Stage 1: a portrait and the motion of a frame become that frame (DESIGN: the base model)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+import registry
+from motion_lab.components.blocks import resize
+from motion_lab.components.protocols import MotionField
+from motion_lab.ops import warp
+
+
+class Source(NamedTuple):
+    """What the model knows of a portrait, computed once and reused for every frame."""
+
+    image: Tensor  # (B, 3, S, S) in [0, 1]
+    volume: Tensor  # (B, CS, DF, h, w)
+    depth: list[Tensor]  # per scale (B, DF, ·, ·)
+    skips: list[Tensor]  # coarse to fine
+    motion: Tensor  # (B, M), MD of the portrait
+
+    def expand(self, frames: int) -> Source:
+        """A source of batch 1 as a batch of ``frames``, without copies."""
+
+        def grow(x: Tensor) -> Tensor:
+            return x.expand(frames, *x.shape[1:])
+
+        return Source(
+            grow(self.image),
+            grow(self.volume),
+            [grow(x) for x in self.depth],
+            [grow(x) for x in self.skips],
+            grow(self.motion),
+        )
+
+
+class Rendered(NamedTuple):
+    """One decoded batch of frames and what they were made from."""
+
+    image: Tensor  # (B, 3, S, S) in [0, 1]
+    displacement: Tensor  # (B, h, w, 2), normalised: the finest field in the image plane
+    generated: Tensor  # (B, 1, h, w), share of each pixel that was generated
+    warped: Tensor  # (B, 3, S, S), the source moved by the displacement
+    fields: list[MotionField]
+
+
+class BaseModel(nn.Module):
+    """Image encoder, depth cues, deviation transformer, LMDD, warping and MAD, each by name.
+
+    ``image_size`` is the size of source and output; the networks see the source resized to
+    ``working_size``, and the warp moves the source's own pixels at full size. Components are
+    specs of the registry: a name, or a mapping with ``name`` and keyword arguments.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        working_size: int = 128,
+        motion_size: int = 64,
+        encoder: str | Mapping[str, Any] = "conv_volume",
+        depth: str | Mapping[str, Any] = "learned",
+        motion_encoder: str | Mapping[str, Any] = "deviation",
+        motion_decoder: str | Mapping[str, Any] = "lmdd",
+        renderer: str | Mapping[str, Any] = "mad",
+    ) -> None:
+        super().__init__()
+        self.image_size, self.working_size = image_size, working_size
+        self.motion_size = motion_size
+        self.encoder = registry.ENCODERS.build(encoder)
+        volume = {"channels": self.encoder.channels, "layers": self.encoder.layers}
+        self.depth = registry.DEPTH.build(depth, **volume)
+        self.motion_encoder = registry.MOTION_ENCODERS.build(
+            motion_encoder, motion_size=motion_size
+        )
+        self.motion_decoder = registry.MOTION_DECODERS.build(
+            motion_decoder, motion_size=motion_size, **volume
+        )
+        self.renderer = registry.RENDERERS.build(
+            renderer, skip_channels=self.encoder.skip_channels, **volume
+        )
+
+    def encode_source(self, image: Tensor) -> Source:
+        """Portraits (B, 3, S, S) in [0, 1] → :class:`Source`."""
+        volume, skips = self.encoder(resize(image, (self.working_size, self.working_size)))
+        return Source(image, volume, self.depth(volume), skips, self.encode_motion(image))
+
+    def encode_motion(self, image: Tensor) -> Tensor:
+        """Frames (B, 3, S, S) in [0, 1] → MD (B, M)."""
+        return self.motion_encoder(resize(image, (self.working_size, self.working_size)))
+
+    def decode(self, source: Source, deviation: Tensor) -> Rendered:
+        """Move ``source`` by ``deviation`` (B, M), MD(driving) − MD(source).
+
+        A zero deviation returns the source itself.
+        """
+        fields = self.motion_decoder(source.volume, source.depth, deviation)
+        size = source.volume.shape[-2:]
+        own = next(field for field in fields if field.mask.shape[-2:] == size)
+        layered = source.volume * source.depth[len(source.depth) // 2].unsqueeze(1)
+        volume = warp(layered, own.displacement)
+        planes = [image_plane(field) for field in fields]
+        skips = [warp(skip, _resize_field(_nearest(planes, skip), skip)) for skip in source.skips]
+        warped = warp(source.image, _resize_field(planes[-1], source.image))
+        masks = [field.mask for field in fields]
+        image = self.renderer(volume, skips, masks, warped)
+        return Rendered(image, planes[-1], 1 - masks[-1], warped, fields)
+
+    def forward(self, source_image: Tensor, driving_image: Tensor) -> Rendered:
+        """Portraits and driving frames of the same person, both (B, 3, S, S) → the frames."""
+        source = self.encode_source(source_image)
+        return self.decode(source, self.encode_motion(driving_image) - source.motion)
+
+
+def image_plane(field: MotionField) -> Tensor:
+    """The displacement seen in the image plane, layers mixed by weight: (B, h, w, 2)."""
+    displacement = field.displacement[..., :2]
+    if field.weight is None:
+        return displacement.mean(1)
+    return (displacement * field.weight.unsqueeze(-1)).sum(1)
+
+
+def _nearest(planes: list[Tensor], skip: Tensor) -> Tensor:
+    return min(planes, key=lambda plane: abs(plane.shape[1] - skip.shape[-1]))
+
+
+def _resize_field(displacement: Tensor, like: Tensor) -> Tensor:
+    return resize(displacement.movedim(-1, 1), like.shape[-2:]).movedim(1, -1)

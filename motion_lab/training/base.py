@@ -1,0 +1,175 @@
+"""Stage-1 training: pairs of rendered frames with exact geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from motion_lab.components.blocks import resize
+from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, build_pairs
+from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.renderer import REGIONS
+from motion_lab.models.base_model import BaseModel, Rendered, image_plane
+
+
+class BaseTask:
+    """What the training loop needs of stage 1 (see :class:`motion_lab.training.loop.Task`)."""
+
+    def __init__(self, config: Any, device: torch.device) -> None:
+        data, training = config.data, config.training
+        self.device = device
+        self.seed, self.batch_size = training.seed, training.batch_size
+        self.weights = dict(training.losses)
+        self.cross_identity = data.cross_identity
+        self.model = BaseModel(**config.model).to(device)
+        self.probe = torch.nn.Linear(self.model.motion_size, len(MOTION)).to(device)
+        folder = Path(data.folder)
+        threads = torch.get_num_threads()
+        self.bank = build_pairs(folder / "train", data.groups, data.size, data.seed, threads)
+        self.held_out = build_pairs(
+            folder / "held_out", data.held_out_groups, data.size, data.seed + 1, threads
+        )
+        weight = torch.ones(len(REGIONS))
+        for name, value in data.region_weights.items():
+            weight[REGIONS.index(name)] = value
+        self.region_weight = weight.to(device)
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [*self.model.parameters(), *self.probe.parameters()]
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Batch ``step``: a function of (seed, step) alone."""
+        rng = np.random.default_rng([self.seed, step])
+        batch = draw(self.bank, rng, self.batch_size, self.cross_identity)
+        batch["driver"] = _recolour(batch["driver"], rng)
+        return batch
+
+    def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        source = self.model.encode_source(batch["source"])
+        deviation = self.model.encode_motion(batch["driver"]) - source.motion
+        rendered = self.model.decode(source, deviation)
+        weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
+        losses = self._geometry(rendered, batch, weight)
+        losses |= self._appearance(rendered.image, batch["target"], weight)
+        losses["parameters"] = F.mse_loss(self.probe(deviation), batch["motion"])
+        total = sum(self.weights[name] * value for name, value in losses.items())
+        return total, losses
+
+    def _geometry(
+        self, rendered: Rendered, batch: dict[str, Tensor], weight: Tensor
+    ) -> dict[str, Tensor]:
+        """Displacement in pixels of a 64-pixel frame where the truth is visible; and the mask."""
+        visible = batch["visible"].unsqueeze(1)
+        truth = batch["displacement"].movedim(-1, 1)
+        flow = rendered.image.new_zeros(())
+        for field in rendered.fields:
+            predicted = image_plane(field).movedim(-1, 1)
+            size = predicted.shape[-2:]
+            share = resize(visible * weight, size)
+            target = resize(truth * visible * weight, size) / share.clamp(min=1e-4)
+            distance = (predicted - target).square().sum(1, keepdim=True).add(1e-6).sqrt()
+            flow = flow + (distance * share).sum() / share.sum().clamp(min=1.0)
+        flow = flow * FLOW_SIZE / 2 / len(rendered.fields)
+        kept = 1 - rendered.generated
+        # 0.982 is what a pixel shows that the decoder says nothing about; see the mask of LMDD.
+        mask = F.binary_cross_entropy(
+            (kept * 0.982).clamp(1e-4, 0.9999), visible, weight=weight.sqrt()
+        )
+        return {"flow": flow, "mask": mask}
+
+    @staticmethod
+    def _appearance(image: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        weight = F.interpolate(weight, image.shape[-2:]).sqrt()
+        edges = image.new_zeros(())
+        for axis in (-1, -2):
+            difference = (image.diff(dim=axis) - target.diff(dim=axis)).abs()
+            edges = edges + (difference * weight.narrow(axis, 1, difference.shape[axis])).mean()
+        return {"image": ((image - target).abs() * weight).mean(), "edges": edges}
+
+    @torch.no_grad()
+    def _held_out_batch(self, count: int) -> dict[str, Tensor]:
+        batch = draw(self.held_out, np.random.default_rng(0), count, 0.0)
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB on held-out identities: the model, copying, and other motion features."""
+        batch = self._held_out_batch(32)
+        source = self.model.encode_source(batch["source"])
+        deviation = self.model.encode_motion(batch["driver"]) - source.motion
+        target = batch["target"]
+        rendered = self.model.decode(source, deviation)
+        truth, visible = batch["displacement"], batch["visible"]
+        error = (rendered.displacement - truth).norm(dim=-1) * FLOW_SIZE / 2
+        truth.norm(dim=-1) * FLOW_SIZE / 2
+        other = self.model.decode(source, deviation.roll(1, 0)).image
+        return {
+            "psnr": _psnr(rendered.image, target),
+            "psnr_copy": _psnr(batch["source"], target),
+            "psnr_other_motion": _psnr(other, target),
+            "flow_px": float((error * visible).sum() / visible.sum()),
+            "flow_px_zero": float(
+                (truth.norm(dim=-1) * FLOW_SIZE / 2 * visible).sum() / visible.sum()
+            ),
+            "generated": float(rendered.generated.mean()),
+            "hidden": float(1 - visible.mean()),
+        }
+
+    @torch.no_grad()
+    def pictures(self) -> dict[str, Tensor]:
+        """A grid: source, driving frame, result, warped source, generated share."""
+        batch = self._held_out_batch(6)
+        rendered = self.model(batch["source"], batch["driver"])
+        share = resize(rendered.generated, batch["source"].shape[-2:]).expand(-1, 3, -1, -1)
+        rows = [batch["source"], batch["driver"], rendered.image, rendered.warped, share]
+        return {"held_out": torch.cat([torch.cat(list(row), -1) for row in rows], -2)}
+
+
+def draw(
+    bank: PairBank, rng: np.random.Generator, count: int, cross_identity: float
+) -> dict[str, Tensor]:
+    """``count`` random pairs; in a share of ``cross_identity`` another person drives.
+
+    Every tenth pair rests: the driver shows the source's own motion on another face.
+    """
+    group = rng.integers(bank.groups, size=count)
+    person = rng.integers(PEOPLE, size=count)
+    pair = rng.integers(len(PAIRS), size=count)
+    source, driving = np.asarray(PAIRS)[pair].T
+    rest = rng.random(count) < (0.1 if cross_identity else 0.0)
+    driving = np.where(rest, source, driving)
+    crossed = (rng.random(count) < cross_identity) | rest
+    driver = np.where(crossed, 1 - person, person)
+    displacement = bank.displacement[group, person, pair].astype(np.float32)
+    visible = bank.visible[group, person, pair].astype(np.float32) / 255
+    displacement[rest], visible[rest] = 0, 1
+    motion = bank.motion[group, driving] - bank.motion[group, source]
+    return {
+        "source": _image(bank.frames[group, person, source]),
+        "target": _image(bank.frames[group, person, driving]),
+        "driver": _image(bank.frames[group, driver, driving]),
+        "regions": torch.from_numpy(bank.regions[group, person, driving]),
+        "displacement": torch.from_numpy(displacement),
+        "visible": torch.from_numpy(visible),
+        "motion": torch.from_numpy(motion),
+    }
+
+
+def _image(frames: np.ndarray) -> Tensor:
+    return torch.from_numpy(frames).movedim(-1, 1).float().div_(255)
+
+
+def _recolour(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Random gain per channel and gamma: what drives must not be told by its colours."""
+    gain = torch.from_numpy(rng.uniform(0.75, 1.3, (len(image), 3, 1, 1)).astype(np.float32))
+    gamma = torch.from_numpy(rng.uniform(0.7, 1.4, (len(image), 1, 1, 1)).astype(np.float32))
+    return (image.clamp(min=1e-3) ** gamma * gain).clamp(0, 1)
+
+
+def _psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * (a - b).square().flatten(1).mean(1).log10().mean())
