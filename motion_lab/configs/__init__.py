@@ -1,0 +1,1 @@
+"""Configurations: the typed schema, and presets of every model as YAML."""

@@ -1,0 +1,212 @@
+"""What a configuration contains. A key that does not stand here is refused with its path.
+
+A component is configured by a *spec*: its registered name, or a mapping of ``name`` and the
+component's own keyword arguments, ``{name: conv_volume, width: 32}``. Sizes on which a model's
+components must agree stand beside the specs and are passed to the components by the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class TrainingConfig:
+    """How a model is trained."""
+
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = 3e-4
+    """Peak of the schedule: linear warm-up, then a cosine down to zero at ``steps``."""
+    warmup: int = 500
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """AdamW's, on matrices and kernels alone; biases and norms are left free."""
+    grad_clip: float = 1.0
+    """Largest norm of the whole gradient."""
+    ema_decay: float = 0.999
+    """Of the moving average of the weights, which is what gets saved for use."""
+    seed: int = 0
+    log_every: int = 50
+    picture_every: int = 1000
+    """Steps between pictures and validation scores in TensorBoard."""
+    checkpoint_minutes: float = 3.0
+    losses: dict[str, float] = field(default_factory=dict)
+    """Weight of each loss by name; which names there are, the task says."""
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        section = "training"
+        for name in ("steps", "batch_size", "log_every", "picture_every"):
+            _at_least(section, name, getattr(self, name), 1)
+        for name in ("warmup", "weight_decay", "checkpoint_minutes", "seed"):
+            _at_least(section, name, getattr(self, name), 0)
+        for name in ("learning_rate", "grad_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{section}.{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"training.ema_decay must be in [0, 1), got {self.ema_decay}")
+
+
+@dataclass
+class BaseModelConfig:
+    """Stage 1: keyword arguments of :class:`motion_lab.models.base_model.BaseModel`."""
+
+    image_size: int = MISSING
+    """Side in pixels of source and output."""
+    working_size: int = MISSING
+    """Side in pixels at which motion is encoded and decoded."""
+    motion_size: int = MISSING
+    """M, how many numbers a motion feature has."""
+    encoder: Any = MISSING
+    depth: Any = MISSING
+    motion_encoder: Any = MISSING
+    motion_decoder: Any = MISSING
+    renderer: Any = MISSING
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        for name in ("image_size", "working_size", "motion_size"):
+            _at_least("model", name, getattr(self, name), 1)
+        for name in ("encoder", "depth", "motion_encoder", "motion_decoder", "renderer"):
+            setattr(self, name, _spec(f"model.{name}", getattr(self, name)))
+
+
+@dataclass
+class MotionModelConfig:
+    """Stage 2: keyword arguments of :class:`motion_lab.models.motion_model.MotionModel`."""
+
+    motion_size: int = MISSING
+    frontend: Any = MISSING
+    extractors: list[Any] = MISSING
+    backbone: Any = MISSING
+    window: int = MISSING
+    """W, frames denoised together."""
+    previous: int = 4
+    """Frames predicted before the window, which condition it weakly."""
+    diffusion_steps: int = 1000
+    sampler: Any = MISSING
+    """A scheduler of diffusers: its class as ``name``, and its settings."""
+    guidance: float = MISSING
+    """Scale of classifier-free guidance when generating; 1 is without."""
+    steps: int = MISSING
+    """Denoising steps when generating."""
+    audio_drop: float = 0.1
+    """Share of training windows without audio, which guidance needs."""
+    past_drop: float = 0.2
+    """Share of training windows without past frames."""
+    past_noise: float = 0.2
+    """Largest noise on past frames in training, in standard deviations."""
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        for name in ("motion_size", "window", "diffusion_steps", "steps"):
+            _at_least("model", name, getattr(self, name), 1)
+        _at_least("model", "previous", self.previous, 0)
+        for name in ("frontend", "backbone", "sampler"):
+            setattr(self, name, _spec(f"model.{name}", getattr(self, name)))
+        self.extractors = [
+            _spec(f"model.extractors[{i}]", spec) for i, spec in enumerate(self.extractors)
+        ]
+
+
+@dataclass
+class BaseDataConfig:
+    """What stage 1 is trained on: pairs of frames of synthetic heads, rendered once to disk."""
+
+    folder: str = MISSING
+    """Where the rendered pairs are kept; made on the first run, reused by later ones."""
+    groups: int = MISSING
+    """Groups of people to train on; a group shares its motions."""
+    held_out_groups: int = MISSING
+    """Groups of other people, for pictures and validation."""
+    size: int = MISSING
+    """Side in pixels of the rendered frames."""
+    seed: int = 0
+    cross_identity: float = MISSING
+    """Share of pairs whose motion comes from another person's frame, 0 to 1."""
+    region_weights: dict[str, float] = field(default_factory=dict)
+    """How much a pixel counts in the losses, by the region of the head; 1 where not named."""
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        for name in ("groups", "held_out_groups", "size"):
+            _at_least("data", name, getattr(self, name), 1)
+        if not 0 <= self.cross_identity <= 1:
+            raise ValueError(f"data.cross_identity must be in [0, 1], got {self.cross_identity}")
+
+
+@dataclass
+class MotionDataConfig:
+    """What stage 2 is trained on: synthetic speech with the motion that goes with it."""
+
+    base: str = MISSING
+    """Checkpoint of stage 1 whose motion features are learned: a preset's name or a folder."""
+    folder: str = MISSING
+    """Where the clips' features are kept; made on the first run, reused by later ones."""
+    clips: int = MISSING
+    held_out_clips: int = MISSING
+    """Clips of other people and sentences, for validation."""
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        for name in ("clips", "held_out_clips"):
+            _at_least("data", name, getattr(self, name), 1)
+
+
+@dataclass
+class BaseSchema:
+    """A run of stage 1."""
+
+    model: BaseModelConfig = field(default_factory=BaseModelConfig)
+    data: BaseDataConfig = field(default_factory=BaseDataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass
+class MotionSchema:
+    """A run of stage 2."""
+
+    model: MotionModelConfig = field(default_factory=MotionModelConfig)
+    data: MotionDataConfig = field(default_factory=MotionDataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+SCHEMAS: dict[str, type[BaseSchema] | type[MotionSchema]] = {
+    "base": BaseSchema,
+    "motion": MotionSchema,
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration: everything that defines a run."""
+
+    stage: str
+    """``"base"`` or ``"motion"``."""
+    model: dict[str, Any]
+    """Keyword arguments of the stage's model."""
+    data: Any
+    """:class:`BaseDataConfig` or :class:`MotionDataConfig`."""
+    training: TrainingConfig
+
+
+def _at_least(section: str, name: str, value: float, least: float) -> None:
+    if value < least:
+        raise ValueError(f"{section}.{name} must be at least {least}, got {value}")
+
+
+def _spec(path: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return {str(key): each for key, each in value.items()}
+    raise ValueError(
+        f"{path} must be a component's name or a mapping with 'name' and its settings, "
+        f"got {value!r}"
+    )
