@@ -1,0 +1,1 @@
+"""The two stages, assembled from components; no layer types of their own."""
