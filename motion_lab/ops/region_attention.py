@@ -1,98 +1,22 @@
-"""Attention within regions: each token names its regions as bits, and pairs sharing a bit attend."""
+"""Attention within regions: a token names its regions as bits, pairs that share one attend."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motion_lab.ops import _native
+from motion_lab.ops._backends import Backend, register, select
+from motion_lab.ops._checks import FLOATING, check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import region_attention as reference
 
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_OP = "region_attention"
 _MAX_HEAD_SIZE = 256
-
-
-def _check_tensors(**named: object) -> None:
-    for name, x in named.items():
-        if not isinstance(x, Tensor):
-            raise TypeError(f"region_attention: {name} must be a tensor, got {type(x).__name__}")
-
-
-def _check(q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor) -> None:
-    named = {"q": q, "k": k, "v": v, "q_regions": q_regions, "k_regions": k_regions}
-    for name, x in named.items():
-        if x.device != q.device:
-            raise ValueError(
-                f"region_attention: {name} must be on q's device {q.device}, got {x.device}"
-            )
-    for name in ("q", "k", "v"):
-        x = named[name]
-        if x.ndim != 4:
-            raise ValueError(
-                f"region_attention: {name} must have 4 dimensions (batch, heads, length, head size),"
-                f" got shape {tuple(x.shape)}"
-            )
-        if x.dtype not in _DTYPES or x.dtype != q.dtype:
-            raise TypeError(
-                f"region_attention: {name} must have q's dtype, one of float32, float64, bfloat16 "
-                f"and float16; q is {q.dtype}, {name} is {x.dtype}"
-            )
-    batch, heads, q_length, size = q.shape
-    if not 1 <= size <= _MAX_HEAD_SIZE:
-        raise ValueError(
-            f"region_attention: q's head size must be 1 to {_MAX_HEAD_SIZE}, got {size}"
-        )
-    kv_heads, k_length = k.shape[1], k.shape[2]
-    if k.shape[0] != batch or k.shape[3] != size:
-        raise ValueError(
-            f"region_attention: k must have q's batch {batch} and head size {size}, "
-            f"got shape {tuple(k.shape)}"
-        )
-    if v.shape != k.shape:
-        raise ValueError(
-            f"region_attention: v must have k's shape {tuple(k.shape)}, got {tuple(v.shape)}"
-        )
-    if kv_heads != heads and (kv_heads == 0 or heads % kv_heads):
-        raise ValueError(
-            f"region_attention: k's heads must divide q's {heads} heads, got {kv_heads}"
-        )
-    for name, length in (("q_regions", q_length), ("k_regions", k_length)):
-        x = named[name]
-        if x.dtype != torch.int64:
-            raise TypeError(f"region_attention: {name} must be int64 bit-fields, got {x.dtype}")
-        if x.shape != (batch, length):
-            raise ValueError(
-                f"region_attention: {name} must have shape (batch, length) = {(batch, length)}, "
-                f"got {tuple(x.shape)}"
-            )
-
-
-def _autocast(x: Tensor) -> Tensor:
-    """Cast as autocast does for `F.scaled_dot_product_attention`: everything but float64."""
-    kind = x.device.type
-    if not torch.is_autocast_enabled(kind) or x.dtype not in _DTYPES or x.dtype == torch.float64:
-        return x
-    return x.to(torch.get_autocast_dtype(kind))
-
-
-def _torch(
-    q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor, *, scale: float
-) -> tuple[Tensor, Tensor]:
-    """`F.scaled_dot_product_attention` under the dense boolean mask: O(Lq Lk) memory."""
-    allowed = reference.allowed_pairs(q_regions, k_regions)
-    alive = allowed.any(dim=-1, keepdim=True)
-    # SDPA's own backends disagree on rows without keys: here such rows see every key, and the
-    # result is zeroed.
-    out = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=allowed | ~alive, scale=scale, enable_gqa=k.shape[1] != q.shape[1]
-    )
-    return out.masked_fill(~alive, 0), torch.empty(0)
-
-
-_BACKENDS = {"reference": reference.region_attention, "torch": _torch}
+_LIBRARY = torch.library.Library("motion_lab", "FRAGMENT")
 
 
 @overload
@@ -159,9 +83,176 @@ def region_attention(
         TypeError: a dtype, or an argument that is no tensor.
         ValueError: a shape or a device.
     """
-    _check_tensors(q=q, k=k, v=v, q_regions=q_regions, k_regions=k_regions)
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        check_tensor(_OP, name, tensor)
     q, k, v = _autocast(q), _autocast(k), _autocast(v)
     _check(q, k, v, q_regions, k_regions)
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    out, lse = _BACKENDS[backend or "reference"](q, k, v, q_regions, k_regions, scale=factor)
+    call = select(_OP, q.device.type, backend).call
+    out, lse = call(q, k, v, q_regions, k_regions, scale=factor, return_lse=return_lse)
     return (out, lse) if return_lse else out
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor) -> None:
+    check_dims(_OP, "q", q, "batch, heads, length, head size")
+    batch, heads, length, size = q.shape
+    if not 1 <= size <= _MAX_HEAD_SIZE:
+        raise ValueError(f"{_OP}: q's head size must be 1 to {_MAX_HEAD_SIZE}, got {size}")
+    check_dims(_OP, "k", k, "batch, heads, length, head size")
+    kv_heads, k_length = k.shape[1:3]
+    if kv_heads != heads and (kv_heads == 0 or heads % kv_heads):
+        raise ValueError(f"{_OP}: k's heads must divide q's {heads} heads, got {kv_heads}")
+    for name, tensor in (("k", k), ("v", v)):
+        check_tensor(_OP, name, tensor, dtypes=(q.dtype,), device=q.device)
+        check_shape(_OP, name, tensor, batch=batch, heads=kv_heads, length=k_length, size=size)
+    for name, words, tokens in (("q_regions", q_regions, length), ("k_regions", k_regions, k_length)):
+        check_tensor(_OP, name, words, dtypes=(torch.int64,), device=q.device)
+        check_shape(_OP, name, words, batch=batch, length=tokens)
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """Cast as autocast does for `F.scaled_dot_product_attention`: everything but float64."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind) or x.dtype == torch.float64:
+        return x
+    return x.to(torch.get_autocast_dtype(kind))
+
+
+_LIBRARY.define(
+    "region_attention_forward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
+    " float scale) -> (Tensor, Tensor)"
+)
+_LIBRARY.define(
+    "region_attention_backward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
+    " float scale, Tensor out, Tensor lse, Tensor grad_out, Tensor? grad_lse)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+
+
+@torch.library.register_fake("motion_lab::region_attention_forward", lib=_LIBRARY)
+def _empty_outputs(q: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+    # In q's layout: heads split off (B, L, H D) by a transpose go back by one, without a copy.
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    return torch.empty_like(q), torch.empty(q.shape[:3], dtype=dtype, device=q.device)
+
+
+@torch.library.register_fake("motion_lab::region_attention_backward", lib=_LIBRARY)
+def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, *rest: object) -> tuple[Tensor, ...]:
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def _forward_cpu(
+    q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    out, lse = _empty_outputs(q)
+    inputs = map(_native.pack, (q, k, v, q_regions, k_regions))
+    _native.cpu().region_attention_forward(
+        *inputs, scale, *map(_native.pack, (out, lse)), torch.get_num_threads()
+    )
+    return out, lse
+
+
+def _backward_cpu(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_regions: Tensor,
+    k_regions: Tensor,
+    scale: float,
+    *saved_and_gradients: Tensor | None,
+) -> tuple[Tensor, ...]:
+    gradients = _empty_gradients(q, k, v)
+    inputs = map(_native.pack, (q, k, v, q_regions, k_regions))
+    rest = map(_native.pack, (*saved_and_gradients, *gradients))
+    _native.cpu().region_attention_backward(*inputs, scale, *rest, torch.get_num_threads())
+    return gradients
+
+
+_LIBRARY.impl("region_attention_forward", _forward_cpu, "CPU")
+_LIBRARY.impl("region_attention_backward", _backward_cpu, "CPU")
+
+
+class _RegionAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_regions: Tensor,
+        k_regions: Tensor,
+        scale: float,
+    ) -> tuple[Tensor, Tensor]:
+        inputs = (q, k, v, q_regions, k_regions)
+        out, lse = torch.ops.motion_lab.region_attention_forward(*inputs, scale)
+        ctx.save_for_backward(*inputs, out, lse)
+        ctx.scale = scale
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> Any:
+        *inputs, out, lse = ctx.saved_tensors
+        if grad_out is None:
+            grad_out = torch.zeros_like(out)
+        gradients = torch.ops.motion_lab.region_attention_backward(
+            *inputs, ctx.scale, out, lse, grad_out, grad_lse
+        )
+        return *gradients, None, None, None
+
+
+def _native_call(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_regions: Tensor,
+    k_regions: Tensor,
+    *,
+    scale: float,
+    return_lse: bool,
+) -> tuple[Tensor, Tensor]:
+    out, lse = _RegionAttention.apply(q, k, v, q_regions, k_regions, scale)
+    return out, lse
+
+
+def _reference_call(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_regions: Tensor,
+    k_regions: Tensor,
+    *,
+    scale: float,
+    return_lse: bool,
+) -> tuple[Tensor, Tensor]:
+    return reference.region_attention(q, k, v, q_regions, k_regions, scale=scale)
+
+
+def _torch_call(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_regions: Tensor,
+    k_regions: Tensor,
+    *,
+    scale: float,
+    return_lse: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """`F.scaled_dot_product_attention` under the dense boolean mask: O(Lq Lk) memory."""
+    allowed = reference.allowed_pairs(q_regions, k_regions)
+    alive = allowed.any(dim=-1, keepdim=True)
+    # SDPA's own kernels disagree on rows without keys: here such rows see every key, and the
+    # result is zeroed.
+    out = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=allowed | ~alive, scale=scale, enable_gqa=k.shape[1] != q.shape[1]
+    ).masked_fill(~alive, 0)
+    # SDPA keeps its log-sum-exp to itself.
+    if not return_lse:
+        return out, None
+    logits = reference.masked_logits(q, k, allowed, scale=scale)
+    return out, reference.log_sum_exp(logits, allowed)
+
+
+register(_OP, "native", Backend(_native_call, ("cpu",), _native.problem))
+register(_OP, "torch", Backend(_torch_call, ("cpu", "cuda")))
+register(_OP, "reference", Backend(_reference_call, ("cpu", "cuda")))

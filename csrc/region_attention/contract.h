@@ -1,0 +1,37 @@
+// Attention between the tokens that share a region. Query i of batch b attends to key j iff
+// q_regions(b, i) & k_regions(b, j) is not zero; with P the softmax over those keys of scale q·k,
+//
+//   out = P v,   lse = log sum exp(scale q·k);   a query without keys: out = 0, lse = -inf.
+//
+// Nothing of size Lq x Lk is ever stored: both passes walk over tiles of pairs and recompute P.
+#pragma once
+
+#include "common/isa.h"
+#include "common/tensor.h"
+
+namespace motion_lab::region_attention {
+
+struct Forward {
+  Tensor q;                     // (B, H, Lq, D); D <= 256
+  Tensor k, v;                  // (B, Hk, Lk, D) in q's dtype, Hk dividing H
+  Tensor q_regions, k_regions;  // int64 (B, Lq), (B, Lk)
+  double scale;
+  Tensor out;  // as q
+  Tensor lse;  // (B, H, Lq) in float32, float64 when q is
+};
+
+struct Backward {
+  Tensor q, k, v, q_regions, k_regions;
+  double scale;
+  Tensor out, lse;              // what the forward wrote
+  Tensor grad_out;              // as out
+  Tensor grad_lse;              // as lse; absent: zero
+  Tensor grad_q, grad_k, grad_v;  // written, as q, k, v
+};
+
+// Every stride may be anything, zero in the inputs included. Results are bitwise the same for the
+// same number of threads; the forward's for any number.
+MOTION_LAB_PER_ISA(void forward(const Forward& call, int threads);
+                   void backward(const Backward& call, int threads);)
+
+}  // namespace motion_lab::region_attention
