@@ -18,14 +18,18 @@ struct Forward {
   double scale;
   Tensor out;  // as q
   Tensor lse;  // (B, H, Lq) in float32, float64 when q is
+  // (B, H, Lq, 2) as lse: each query's largest logit in base 2 and the inverse of the sum of its
+  // 2^(logit - largest). The backward's weights come from these: from lse, whose own rounding
+  // grows with the logits, they would not add up to one.
+  Tensor softmax;
 };
 
 struct Backward {
   Tensor q, k, v, q_regions, k_regions;
   double scale;
-  Tensor out, lse;              // what the forward wrote
-  Tensor grad_out;              // as out
-  Tensor grad_lse;              // as lse; absent: zero
+  Tensor out, softmax;            // what the forward wrote
+  Tensor grad_out;                // as out
+  Tensor grad_lse;                // (B, H, Lq); absent: zero
   Tensor grad_q, grad_k, grad_v;  // written, as q, k, v
 };
 

@@ -157,8 +157,8 @@ void forward_tile(const Forward& call, const std::vector<TileWords>& key_classes
 
   QueryTile<T> queries(Words(call.q_regions, batch), tile * kQueries, q_length);
   const Words key_words(call.k_regions, batch);
-  pack_lanes<In, T>(lanes, keys, width, row_of<const In>(call.q, batch, head), call.q.stride, queries,
-                    size, static_cast<T>(call.scale * kLog2E));
+  pack_lanes<In, T>(lanes, keys, width, row_of<const In>(call.q, batch, head), call.q.stride,
+                    queries, size, static_cast<T>(call.scale * kLog2E));
   std::fill_n(out, size * kQueries, T{0});
   Softmax<T> softmax;
 
@@ -184,14 +184,19 @@ void forward_tile(const Forward& call, const std::vector<TileWords>& key_classes
 
   In* to = row_of<In>(call.out, batch, head);
   T* lse = row_of<T>(call.lse, batch, head);
+  T* saved = row_of<T>(call.softmax, batch, head);
   for (int64_t i = 0; i < queries.count; ++i) {
     const T sum = softmax.sum[i], share = sum == T{0} ? T{0} : T{1} / sum;
-    In* row = to + (queries.begin + i) * call.out.stride[2];
+    const int64_t token = queries.begin + i;
+    In* row = to + token * call.out.stride[2];
     for (int64_t d = 0; d < size; ++d)
       row[d * call.out.stride[3]] = static_cast<In>(out[d * kQueries + i] * share);
-    lse[(queries.begin + i) * call.lse.stride[2]] =
-        sum == T{0} ? -std::numeric_limits<T>::infinity()
-                    : softmax.top[i] * static_cast<T>(kLn2) + std::log(sum);
+    const T infinity = std::numeric_limits<T>::infinity();
+    const T top = softmax.top[i] * static_cast<T>(kLn2);
+    lse[token * call.lse.stride[2]] = sum == T{0} ? -infinity : top + std::log(sum);
+    // With +inf for the largest logit the backward's weights of a query without keys are zero.
+    saved[token * call.softmax.stride[2]] = sum == T{0} ? infinity : softmax.top[i];
+    saved[token * call.softmax.stride[2] + call.softmax.stride[3]] = share;
   }
 }
 
@@ -236,8 +241,9 @@ class BackwardPart {
     QueryTile<T> queries(Words(call_.q_regions, batch_), tile * kQueries, call_.q.size[2]);
     pack_lanes<In, T>(query_lanes_, query_rows_, width_, row_of<const In>(call_.q, batch_, head),
                       call_.q.stride, queries, size_, static_cast<T>(call_.scale * kLog2E));
-    pack_lanes<In, T>(grad_lanes_, grad_rows_, width_, row_of<const In>(call_.grad_out, batch_, head),
-                      call_.grad_out.stride, queries, size_, T{1});
+    pack_lanes<In, T>(grad_lanes_, grad_rows_, width_,
+                      row_of<const In>(call_.grad_out, batch_, head), call_.grad_out.stride,
+                      queries, size_, T{1});
     read_rows(queries, head);
     std::fill_n(grad_queries_, size_ * kQueries, T{0});
     const int64_t key_tiles = tiles_of(k_length_, kKeys);
@@ -257,23 +263,24 @@ class BackwardPart {
   }
 
  private:
-  // Each query's log-sum-exp in base 2, +inf where there is no key so that every weight is zero,
-  // and its sum of weight * weight's gradient, which equals out · grad_out - grad_lse.
+  // Each query's softmax, and its sum of weight * weight's gradient, which equals
+  // out · grad_out - grad_lse.
   void read_rows(const QueryTile<T>& queries, int64_t head) {
-    const T infinity = std::numeric_limits<T>::infinity();
-    std::fill_n(lse_, kQueries, infinity);
+    std::fill_n(top_, kQueries, std::numeric_limits<T>::infinity());
+    std::fill_n(share_, kQueries, T{0});
     std::fill_n(inner_, kQueries, T{0});
-    const T* lse = row_of<const T>(call_.lse, batch_, head);
+    const T* softmax = row_of<const T>(call_.softmax, batch_, head);
     const In* out = row_of<const In>(call_.out, batch_, head);
     for (int64_t i = 0; i < queries.count; ++i) {
       const int64_t token = queries.begin + i;
-      const T value = lse[token * call_.lse.stride[2]];
-      if (value != -infinity) lse_[i] = value * static_cast<T>(kLog2E);
+      top_[i] = softmax[token * call_.softmax.stride[2]];
+      share_[i] = softmax[token * call_.softmax.stride[2] + call_.softmax.stride[3]];
       const In* row = out + token * call_.out.stride[2];
       for (int64_t d = 0; d < size_; ++d)
         inner_[i] += static_cast<T>(row[d * call_.out.stride[3]]) * grad_rows_[i * width_ + d];
-      if (call_.grad_lse && value != -infinity)
-        inner_[i] -= row_of<const T>(call_.grad_lse, batch_, head)[token * call_.grad_lse.stride[2]];
+      if (call_.grad_lse && share_[i] != T{0})
+        inner_[i] -=
+            row_of<const T>(call_.grad_lse, batch_, head)[token * call_.grad_lse.stride[2]];
     }
   }
 
@@ -286,11 +293,10 @@ class BackwardPart {
     product<T, Old::dropped>(count, queries.lanes, size_, values, width_, 1, grad_lanes_, kQueries,
                              grad_logits_, kQueries);
     for (int64_t j = 0; j < count; ++j) {
-      const Mask<T>* mask =
-          kind == TileClass::full ? nullptr : queries.mask(key_words_(begin + j));
+      const Mask<T>* mask = kind == TileClass::full ? nullptr : queries.mask(key_words_(begin + j));
       for (int64_t n = 0; n < queries.lanes / W; ++n) {
         const int64_t at = j * kQueries + n * W;
-        Vector<T> weight = exp2(load(weights_ + at) - load(lse_ + n * W));
+        Vector<T> weight = exp2(load(weights_ + at) - load(top_ + n * W)) * load(share_ + n * W);
         Vector<T> grad = weight * (load(grad_logits_ + at) - load(inner_ + n * W));
         if (mask) {
           weight = mask[n] ? weight : Vector<T>{};
@@ -312,11 +318,12 @@ class BackwardPart {
   int64_t batch_, kv_head_, size_, width_, k_length_;
   T *grad_keys_, *grad_values_;  // (Lk, width), summed over the part's queries
   Words key_words_;
-  T *keys_, *values_;            // (Lk, width)
-  T *query_rows_, *grad_rows_;   // (query, width)
+  T *keys_, *values_;                             // (Lk, width)
+  T *query_rows_, *grad_rows_;                    // (query, width)
   T *query_lanes_, *grad_lanes_, *grad_queries_;  // (channel, query)
-  T *weights_, *grad_logits_;    // (key, query)
-  alignas(64) T lse_[kQueries];
+  T *weights_, *grad_logits_;                     // (key, query)
+  alignas(64) T top_[kQueries];
+  alignas(64) T share_[kQueries];
   alignas(64) T inner_[kQueries];
 };
 
@@ -369,9 +376,8 @@ void backward_as(const Backward& call, int threads) {
   } else {
     Workspace<T> workspace;
     T* into = workspace.reserve(key_heads * parts * 2 * sums);
-    parallel_for(key_heads * parts, threads, [&](int64_t i) {
-      add_part(i / parts, i % parts, into + i * 2 * sums);
-    });
+    parallel_for(key_heads * parts, threads,
+                 [&](int64_t i) { add_part(i / parts, i % parts, into + i * 2 * sums); });
     parallel_for(key_heads, threads,
                  [&](int64_t key_head) { write(key_head, into + key_head * parts * 2 * sums); });
   }
@@ -391,8 +397,7 @@ void forward(const Forward& call, int threads) {
 }
 
 void backward(const Backward& call, int threads) {
-  dispatch_floating(call.q.dtype,
-                    [&](auto type) { backward_as<decltype(type)>(call, threads); });
+  dispatch_floating(call.q.dtype, [&](auto type) { backward_as<decltype(type)>(call, threads); });
 }
 
 }  // namespace motion_lab::region_attention::MOTION_LAB_ISA

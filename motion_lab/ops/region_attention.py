@@ -8,10 +8,11 @@ from typing import Any, Literal, overload
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from motion_lab.ops import _native
 from motion_lab.ops._backends import Backend, register, select
-from motion_lab.ops._checks import FLOATING, check_dims, check_shape, check_tensor
+from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import region_attention as reference
 
 _OP = "region_attention"
@@ -84,7 +85,7 @@ def region_attention(
         ValueError: a shape or a device.
     """
     for name, tensor in (("q", q), ("k", k), ("v", v)):
-        check_tensor(_OP, name, tensor)
+        check_tensor(_OP, name, tensor, device=None if name == "q" else q.device)
     q, k, v = _autocast(q), _autocast(k), _autocast(v)
     _check(q, k, v, q_regions, k_regions)
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
@@ -105,7 +106,10 @@ def _check(q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor
     for name, tensor in (("k", k), ("v", v)):
         check_tensor(_OP, name, tensor, dtypes=(q.dtype,), device=q.device)
         check_shape(_OP, name, tensor, batch=batch, heads=kv_heads, length=k_length, size=size)
-    for name, words, tokens in (("q_regions", q_regions, length), ("k_regions", k_regions, k_length)):
+    for name, words, tokens in (
+        ("q_regions", q_regions, length),
+        ("k_regions", k_regions, k_length),
+    ):
         check_tensor(_OP, name, words, dtypes=(torch.int64,), device=q.device)
         check_shape(_OP, name, words, batch=batch, length=tokens)
 
@@ -120,20 +124,21 @@ def _autocast(x: Tensor) -> Tensor:
 
 _LIBRARY.define(
     "region_attention_forward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
-    " float scale) -> (Tensor, Tensor)"
+    " float scale) -> (Tensor out, Tensor lse, Tensor softmax)"
 )
 _LIBRARY.define(
     "region_attention_backward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
-    " float scale, Tensor out, Tensor lse, Tensor grad_out, Tensor? grad_lse)"
+    " float scale, Tensor out, Tensor softmax, Tensor grad_out, Tensor? grad_lse)"
     " -> (Tensor, Tensor, Tensor)"
 )
 
 
 @torch.library.register_fake("motion_lab::region_attention_forward", lib=_LIBRARY)
-def _empty_outputs(q: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+def _empty_outputs(q: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
     # In q's layout: heads split off (B, L, H D) by a transpose go back by one, without a copy.
     dtype = torch.promote_types(q.dtype, torch.float32)
-    return torch.empty_like(q), torch.empty(q.shape[:3], dtype=dtype, device=q.device)
+    lse = torch.empty(q.shape[:3], dtype=dtype, device=q.device)
+    return torch.empty_like(q), lse, torch.empty((*lse.shape, 2), dtype=dtype, device=q.device)
 
 
 @torch.library.register_fake("motion_lab::region_attention_backward", lib=_LIBRARY)
@@ -143,13 +148,13 @@ def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, *rest: object) -> tuple[Te
 
 def _forward_cpu(
     q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    out, lse = _empty_outputs(q)
+) -> tuple[Tensor, Tensor, Tensor]:
+    outputs = _empty_outputs(q)
     inputs = map(_native.pack, (q, k, v, q_regions, k_regions))
     _native.cpu().region_attention_forward(
-        *inputs, scale, *map(_native.pack, (out, lse)), torch.get_num_threads()
+        *inputs, scale, *map(_native.pack, outputs), torch.get_num_threads()
     )
-    return out, lse
+    return outputs
 
 
 def _backward_cpu(
@@ -184,19 +189,20 @@ class _RegionAttention(torch.autograd.Function):
         scale: float,
     ) -> tuple[Tensor, Tensor]:
         inputs = (q, k, v, q_regions, k_regions)
-        out, lse = torch.ops.motion_lab.region_attention_forward(*inputs, scale)
-        ctx.save_for_backward(*inputs, out, lse)
+        out, lse, softmax = torch.ops.motion_lab.region_attention_forward(*inputs, scale)
+        ctx.save_for_backward(*inputs, out, softmax)
         ctx.scale = scale
         ctx.set_materialize_grads(False)
         return out, lse
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> Any:
-        *inputs, out, lse = ctx.saved_tensors
+        *inputs, out, softmax = ctx.saved_tensors
         if grad_out is None:
             grad_out = torch.zeros_like(out)
         gradients = torch.ops.motion_lab.region_attention_backward(
-            *inputs, ctx.scale, out, lse, grad_out, grad_lse
+            *inputs, ctx.scale, out, softmax, grad_out, grad_lse
         )
         return *gradients, None, None, None
 

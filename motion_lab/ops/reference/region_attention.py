@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def allowed_pairs(q_regions: Tensor, k_regions: Tensor) -> Tensor:
-    """The dense mask (B, 1, Lq, Lk) of the words (B, Lq) and (B, Lk): True where a bit is shared."""
+    """The mask (B, 1, Lq, Lk) of the words (B, Lq) and (B, Lk): True where a bit is shared."""
     return (q_regions[:, None, :, None] & k_regions[:, None, None, :]) != 0
 
 
