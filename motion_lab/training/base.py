@@ -23,6 +23,7 @@ class BaseTask:
     def __init__(self, config: Any, device: torch.device) -> None:
         data, training = config.data, config.training
         self.device = device
+        self.facts: dict[str, str] = {}
         self.seed, self.batch_size = training.seed, training.batch_size
         self.weights = dict(training.losses)
         self.cross_identity = data.cross_identity
@@ -39,8 +40,9 @@ class BaseTask:
             weight[REGIONS.index(name)] = value
         self.region_weight = weight.to(device)
 
-    def parameters(self) -> list[torch.nn.Parameter]:
-        return [*self.model.parameters(), *self.probe.parameters()]
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """The model, and the probe that its motion features are read with in training."""
+        return {"model": self.model, "probe": self.probe}
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Batch ``step``: a function of (seed, step) alone."""

@@ -1,0 +1,1 @@
+"""Training of both stages: one engine, and for each stage its data and losses."""

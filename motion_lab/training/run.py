@@ -1,0 +1,76 @@
+"""A training run from its beginning: configuration, folder, task, engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from motion_lab.configs.loading import as_yaml, load_config
+from motion_lab.configs.schema import Config
+from motion_lab.errors import UsageError
+from motion_lab.files import whole_file
+from motion_lab.training.loop import Task, train
+from motion_lab.training.state import STATE_FILE
+
+CONFIG_FILE = "config.yaml"
+
+
+def run(
+    stage: str,
+    folder: Path,
+    *,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    device: torch.device,
+) -> None:
+    """Train a stage in ``folder``, anew or from where it stopped.
+
+    Args:
+        stage: ``"base"`` or ``"motion"``.
+        folder: the run's own; it also gets the whole configuration, ``config.yaml``.
+        config: a preset or a YAML file, ``"small"`` if left out. A resumed run has its own.
+        overrides: ``KEY=VALUE`` settings, of a resumed run too.
+        resume: go on with the run in ``folder``.
+        device: where to compute.
+
+    Raises:
+        UsageError: the folder already holds a run, or none to resume, or the configuration is
+            wrong.
+    """
+    if resume:
+        if config is not None:
+            raise UsageError(
+                f"--resume goes on with the configuration in {folder}; leave --config out and "
+                "change single settings with KEY=VALUE."
+            )
+        if not (folder / STATE_FILE).is_file():
+            raise UsageError(
+                f"{folder} holds no {STATE_FILE}, so there is nothing to resume; leave --resume "
+                "out to start there."
+            )
+        settings = load_config(stage, folder / CONFIG_FILE, overrides)
+    else:
+        if (folder / STATE_FILE).exists():
+            raise UsageError(
+                f"{folder} already holds a run; go on with it by --resume, or name another folder."
+            )
+        settings = load_config(stage, config or "small", overrides)
+        folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / CONFIG_FILE) as unfinished:
+        unfinished.write_text(as_yaml(settings), encoding="utf-8")
+    torch.manual_seed(settings.training.seed)
+    train(make_task(settings, device), settings, folder, resume=resume, device=device)
+
+
+def make_task(config: Config, device: torch.device) -> Task:
+    """The task of the configuration's stage, with its model freshly initialised."""
+    if config.stage == "base":
+        from motion_lab.training.base import BaseTask
+
+        return BaseTask(config, device)
+    from motion_lab.training.motion import MotionTask
+
+    return MotionTask(config, device)
