@@ -17,6 +17,7 @@ import typer
 
 from motion_lab import __version__
 from motion_lab.errors import MotionLabError
+from registry import RegistryError
 
 # In the order in which `motion-lab --help` lists them.
 _GROUPS = ("animate", "data", "train", "evaluate", "components", "doctor")
@@ -76,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         _complain(str(error))
         sys.exit(error.exit_code)
+    except RegistryError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        sys.exit(2)
     except Exception as error:
         if debug:
             raise
