@@ -1,0 +1,48 @@
+"""The names and ranges that describe how a synthetic head moves and what its pixels show.
+
+"Left" and "right" are the viewer's. Neutral is all zeros: face to the camera, mouth closed, eyes
+open.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MOTION = (
+    "yaw",  # radians, > 0 turns to the right
+    "pitch",  # radians, > 0 looks up
+    "roll",  # radians, > 0 tilts the crown to the right
+    "shift_x",  # fractions of the frame, > 0 to the right
+    "shift_y",  # fractions of the frame, > 0 downwards
+    "zoom",  # natural logarithm of the magnification
+    "jaw",  # 0 closed .. 1 wide open
+    "lip_width",  # -1 pucker .. 1 spread
+    "lip_press",  # 0 .. 1 lips pressed together, also while the jaw is down
+    "smile",  # -1 .. 1
+    "blink_left",  # 0 open .. 1 shut
+    "blink_right",
+    "gaze_x",  # radians, the signs of yaw and pitch
+    "gaze_y",
+    "brow_raise",  # -1 .. 1
+    "brow_frown",  # 0 .. 1
+)
+"""Names of the 16 numbers of a motion vector, in order."""
+
+LIMITS = np.array(
+    [
+        (-1.2, 1.2), (-0.9, 0.9), (-0.9, 0.9), (-0.5, 0.5), (-0.5, 0.5), (-1.0, 1.0),
+        (0, 1), (-1, 1), (0, 1), (-1, 1), (0, 1), (0, 1), (-0.5, 0.5), (-0.4, 0.4),
+        (-1, 1), (0, 1),
+    ],
+    dtype=np.float32,
+)  # fmt: skip
+"""(16, 2): the least and greatest value that the renderer can show of each."""
+
+REGIONS = (
+    "background", "skin", "eyes", "brows", "lips", "mouth_interior", "hair", "ears", "neck",
+    "clothes", "glasses",
+)  # fmt: skip
+"""What a pixel shows; its label is the index."""
+
+CHANNELS = ("image", "depth", "regions", "landmarks")
+"""What :func:`motion_lab.data.synthetic.renderer.render` can give."""
