@@ -26,6 +26,8 @@ SHORTEST = 0.2
 SILENCE = 1e-4
 """A recording whose peak stays below this (-80 dB of full scale) is called silent."""
 
+_RATES = (1_000, 1_000_000)  # what a damaged header claims beyond these would fill the memory
+
 Wave = npt.NDArray[np.float32]
 
 
@@ -141,6 +143,8 @@ def _mono_chunks(container: av.container.InputContainer, path: Path) -> Iterator
             damaged = error
             continue
         for frame in frames:
+            if not _RATES[0] <= frame.sample_rate <= _RATES[1]:
+                raise unreadable(path, "audio")
             chunk = _mono(frame)
             if not np.isfinite(chunk).all():
                 raise UsageError(

@@ -158,6 +158,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
             float_wav(folder / "inf.wav", np.where(np.isnan(nan), np.inf, nan)),
             "NaN or infinite",
         ),
+        "rate of 1 Hz": (float_wav(folder / "slow.wav", sine(1, 8000), rate=1), "not audio"),
         "noise": (noise, "not audio"),
         "cut off": (cut, "not audio"),
         "video without sound": (silent_video(folder / "video.mp4"), "no audio track"),
@@ -167,7 +168,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 @pytest.mark.parametrize(
     "kind",
     ["missing", "folder", "text", "0 bytes", "playlist", "no samples", "silent", "0.05 s", "NaN",
-     "infinite", "noise", "cut off", "video without sound"],
+     "infinite", "rate of 1 Hz", "noise", "cut off", "video without sound"],
 )  # fmt: skip
 def test_bad_audio_is_refused_with_the_file_and_what_to_do(tmp_path, kind):
     path, reason = bad_files(tmp_path)[kind]
