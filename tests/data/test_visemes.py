@@ -109,6 +109,10 @@ def test_silence_closes_the_mouth(speech, mouth):
         assert mouth.jaw[frame_at((start + end) / 2)] < 0.03
 
 
+def test_the_mouth_is_closed_at_the_end(mouth):
+    assert mouth.jaw[-2:].max() < 0.03
+
+
 def test_the_mouth_moves_with_the_loudness_of_the_voice(minute):
     frames = frame_count(minute)
     samples = np.pad(minute.wave, (0, frames * 640 - len(minute.wave))).reshape(frames, 640)

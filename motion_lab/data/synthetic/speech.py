@@ -39,6 +39,7 @@ HELD_OUT_VOICES = ("en-us+m2", "en-us+f3", "en-gb+linda", "en-us+Michael", "en-g
 _STOPS = frozenset("pbtdkɡgcqʔʈɖɟ")
 _CLOSURE = 0.06  # longest silence in seconds that is taken for a stop's closure
 _QUIET = 32 / 32768
+_LAST_PAUSE = 0.2  # seconds of silence behind the last sound
 
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS_IN_IPA = 0x3
@@ -142,6 +143,9 @@ def speak(text: str, *, voice: str = "en-us", rate: int = 165, pitch: int = 50) 
         raise MotionLabError(f"espeak-ng failed with status {status} while speaking {text!r}.")
     if all(symbol == SILENCE for _, symbol in events):
         raise UsageError(f"There is nothing to speak in {text!r}. Give a sentence with words.")
+    # espeak-ng stops with the last sound; the mouth needs a moment to close.
+    events.append((sum(map(len, pieces)), SILENCE))
+    pieces.append(np.zeros(round(_LAST_PAUSE * rate_made), np.int16))
     samples = np.concatenate(pieces).astype(np.float32) / 32768
     wave = np.clip(soxr.resample(samples, rate_made, SAMPLE_RATE), -1, 1)
     starts = _starts(samples, rate_made, events)

@@ -62,7 +62,7 @@ _SHAPES = {
 _VOWELS = frozenset("iɪᵻeɛæaɨɯəɐɤɘɜʌɑɚɝɒɔœɶøɵoʊʏuyʉ")
 _FINE = 200  # steps a second at which the mouth is worked out before frames are taken from it
 _REACH = 0.4  # seconds; farther away than this no sound is felt
-_STRESS = {"ˈ": 1.12, "ˌ": 1.0}
+_STRESS = {"ˈ": 0.95, "ˌ": 0.85}
 
 
 def frame_count(speech: Speech) -> int:
@@ -129,7 +129,7 @@ def _segments(speech: Speech) -> list[tuple[float, float, _Shape]]:
     segments = []
     for start, end, symbol in speech.phonemes:
         letters = [letter for letter in symbol if letter in _SHAPES] or ["h"]
-        spoken = _STRESS.get(symbol[0], 0.88)
+        spoken = _STRESS.get(symbol[0], 0.75)
         step = (end - start) / len(letters)
         for index, letter in enumerate(letters):
             shape = _SHAPES[letter]
