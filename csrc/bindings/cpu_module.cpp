@@ -13,6 +13,7 @@ namespace py = pybind11;
 namespace motion_lab {
 
 void bind_region_attention(py::module_& module);
+void bind_head_renderer(py::module_& module);
 void bind_selective_scan(py::module_& module);
 
 namespace {
@@ -33,5 +34,6 @@ PYBIND11_MODULE(_native_cpu, module) {
   module.def("isa", [] { return name_of(active_isa()); });
   module.def("set_isa", &set_isa_by_name);
   bind_region_attention(module);
+  bind_head_renderer(module);
   bind_selective_scan(module);
 }
