@@ -48,17 +48,7 @@ def load_config(
         config = OmegaConf.merge(config, read)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {_plain(error)}") from error
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not (key and equals):
-            raise UsageError(
-                f"{override!r} is no setting; write KEY=VALUE, for example training.steps=1000."
-            )
-        try:
-            value = OmegaConf.from_dotlist([f"value={text}"])["value"]
-            OmegaConf.update(config, key, value, merge=False)
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise UsageError(f"{override!r}: {_plain(error)}") from error
+    _override(config, overrides)
     try:
         made: Any = OmegaConf.to_object(config)
         for section in (made.model, made.data, made.training):
@@ -66,6 +56,32 @@ def load_config(
     except (OmegaConfBaseException, ValueError) as error:
         raise UsageError(f"{path}: {_plain(error)}") from error
     return Config(stage, asdict(made.model), made.data, made.training)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``["width=64", "low=1e-3"]`` → ``{"width": 64, "low": 0.001}``.
+
+    Raises:
+        UsageError: a setting is not KEY=VALUE.
+    """
+    parsed = OmegaConf.create({})
+    _override(parsed, settings)
+    made: Any = OmegaConf.to_container(parsed)
+    return made
+
+
+def _override(config: DictConfig, settings: Sequence[str]) -> None:
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise UsageError(
+                f"{setting!r} is no setting; write KEY=VALUE, for example training.steps=1000."
+            )
+        try:
+            value = OmegaConf.from_dotlist([f"value={text}"])["value"]
+            OmegaConf.update(config, key, value, merge=False)
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            raise UsageError(f"{setting!r}: {_plain(error)}") from error
 
 
 def as_dict(config: Config) -> dict[str, Any]:
