@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from motion_lab.configs.loading import as_yaml, load_config
 from motion_lab.configs.schema import Config
 from motion_lab.errors import UsageError
 from motion_lab.files import whole_file
+from motion_lab.models.weights import BASE_FILE, fingerprint, resolve_checkpoint
 from motion_lab.training.loop import Task, train
 from motion_lab.training.state import STATE_FILE
 
@@ -30,7 +32,8 @@ def run(
 
     Args:
         stage: ``"base"`` or ``"motion"``.
-        folder: the run's own; it also gets the whole configuration, ``config.yaml``.
+        folder: the run's own; it also gets the whole configuration, ``config.yaml``, and for
+            stage 2 a copy of the base model, which makes it a whole checkpoint.
         config: a preset or a YAML file, ``"small"`` if left out. A resumed run has its own.
         overrides: ``KEY=VALUE`` settings, of a resumed run too.
         resume: go on with the run in ``folder``.
@@ -61,8 +64,25 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / CONFIG_FILE) as unfinished:
         unfinished.write_text(as_yaml(settings), encoding="utf-8")
+    if stage == "motion":
+        _bring_base(settings.data.base, folder)
     torch.manual_seed(settings.training.seed)
     train(make_task(settings, device), settings, folder, resume=resume, device=device)
+
+
+def _bring_base(checkpoint: str, folder: Path) -> None:
+    """Copy the base model that stage 2 learns to move beside it: together they are a checkpoint."""
+    given, own = resolve_checkpoint(checkpoint) / BASE_FILE, folder / BASE_FILE
+    if not given.is_file():
+        raise UsageError(f"data.base={checkpoint}: {given} does not exist; train stage 1 first.")
+    if not own.exists():
+        with whole_file(own) as unfinished:
+            shutil.copyfile(given, unfinished)
+    elif fingerprint(own) != fingerprint(given):
+        raise UsageError(
+            f"{own} is another base model than the one of data.base={checkpoint}, and a motion "
+            f"model fits one alone. Train in another folder, or go on with data.base={folder}."
+        )
 
 
 def make_task(config: Config, device: torch.device) -> Task:

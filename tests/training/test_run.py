@@ -80,3 +80,27 @@ def test_plugin_is_loaded_before_training():
     assert motion_lab("train", "base", "--config", "mine.yaml", "--plugin",
                       "lab_plugin_for_run.py") == 0  # fmt: skip
     assert Path("ran").exists()
+
+
+MOTION = """
+model: {motion_size: 2, frontend: a, extractors: [b], backbone: c, window: 4, sampler: d,
+        guidance: 1, steps: 2}
+data: {base: first, folder: here, clips: 1, held_out_clips: 1}
+training: {steps: 8, batch_size: 2}
+"""
+
+
+def test_motion_run_holds_a_whole_checkpoint(capsys):
+    Path("motion.yaml").write_text(MOTION)
+    Path("first").mkdir()
+    assert motion_lab("train", "motion", "--config", "motion.yaml", "-o", "run") == 2
+    assert "train stage 1 first" in " ".join(capsys.readouterr().err.split())
+    Path("first/base.safetensors").write_bytes(b"the first base model")
+    assert motion_lab("train", "motion", "--config", "motion.yaml", "-o", "run") == 0
+    assert Path("run/base.safetensors").read_bytes() == b"the first base model"
+    assert Path("run/motion.safetensors").exists()
+    Path("first/base.safetensors").write_bytes(b"trained again")
+    assert motion_lab("train", "motion", "-o", "run", "--resume", "training.steps=9") == 2
+    assert "another base model" in " ".join(capsys.readouterr().err.split())
+    arguments = ["train", "motion", "-o", "run", "--resume", "training.steps=9", "data.base=run"]
+    assert motion_lab(*arguments) == 0
