@@ -23,10 +23,11 @@ HEAD_INLINE vf patch(vf x, vf y, float cx, float cy, float rx, float ry) {
 }
 
 HEAD_INLINE V3 hair_colour(const Identity& I, V3 b) {
-  // strands run down the head: fine across, coarse along
-  vf across = b.x * 22.f + b.z * 17.f, around = b.z * 22.f - b.x * 13.f;
-  vf strand = noise({across, b.y * 2.2f, around}, seed_of(I, 11)) * 0.6f +
-              noise({across * 2.3f, b.y * 3.1f, around * 2.3f}, seed_of(I, 12)) * 0.4f;
+  // strands run from the crown downwards: fine around the head, coarse along
+  vf r = vsqrt(b.x * b.x + b.z * b.z + 0.03f), inv = 1.f / r;
+  vf across = b.x * inv * 15.f, around = b.z * inv * 15.f, along = b.y + 0.8f * r;
+  vf strand = noise({across, along * 1.6f, around}, seed_of(I, 11)) * 0.6f +
+              noise({across * 2.6f, along * 2.6f, around * 2.6f}, seed_of(I, 12)) * 0.4f;
   V3 c = rgb(I.hair_red, I.hair_green, I.hair_blue) * (1.f + strand * I.hair_strand);
   vf g = clamp01((strand + 1.4f * I.grey - 0.7f) * 3.f) * (I.grey > 0.02f ? 1.f : 0.f);
   paint(c, rgb(0.55f, 0.54f, 0.53f), g);
@@ -56,6 +57,9 @@ HEAD_INLINE void face_surface(const Pose& P, V3 c, vf posed_z, Surface& out) {
             patch(x, y, 0.f, I.nose_y, 0.16f, 0.14f)) *
            front * I.blush;
   s = {s.x * (1.f + 0.08f * red), s.y * (1.f - 0.35f * red), s.z * (1.f - 0.3f * red)};
+  // nostrils
+  vf nostril = patch(x, y, 0.62f * I.wing_x, I.nose_y - 0.095f, 0.045f, 0.034f) * front;
+  s = s * (1.f - 0.75f * clamp01(2.f * nostril));
   // round the eyes: bags, eye shadow, the lid's crease, lashes
   vf u = x - I.eye_x, v = y - lid_line(I, u), q = u * (1.f / I.eye_w);
   vf shape = opening(q);
@@ -93,14 +97,11 @@ HEAD_INLINE void face_surface(const Pose& P, V3 c, vf posed_z, Surface& out) {
   vf w = y - lip_line(I, c.x);
   if (I.beard + I.moustache + I.stubble > 0.f) {
     vf bristle = noise(scaled(c, 40.f, 16.f, 30.f), seed_of(I, 7));
-    vf cheek =
-        smoothstep(-0.05f, 0.10f, (-0.42f - 0.55f * clamp01(0.75f - x)) - y + 0.04f * bristle);
-    vf beard = cheek * smoothstep(-0.28f, -0.05f, c.z);
-    beard = beard * (1.f - smoothstep(0.03f, -0.04f,
-                                      w + lip_lower + 0.03f - 0.9f * clamp01(x - I.mouth_w)) *
-                               smoothstep(I.mouth_w + 0.10f, I.mouth_w, x));
-    beard = vmax(beard, cheek * smoothstep(0.f, 0.05f, x - I.mouth_w) *
-                            smoothstep(-0.28f, -0.05f, c.z) * smoothstep(0.18f, -0.05f, w));
+    vf edge_y =
+        mix(splat(I.mouth_y - 0.05f) - lip_lower, I.mouth_y + 0.03f + 0.8f * (x - I.mouth_w),
+            smoothstep(I.mouth_w - 0.06f, I.mouth_w + 0.08f, x));
+    vf beard =
+        smoothstep(-0.03f, 0.07f, edge_y - y + 0.04f * bristle) * smoothstep(-0.28f, -0.05f, c.z);
     vf must = patch(x, w, 0.05f, I.lip_up + 0.075f, I.mouth_w * 1.05f, 0.10f) * 1.6f * front;
     must = clamp01(must) * clamp01((w - lip_upper) * 60.f);
     V3 dark = hair_colour(I, c);
@@ -158,7 +159,7 @@ HEAD_INLINE void eye_surface(const Pose& P, V3 g, vf lid, Surface& out) {
   vf spoke =
       noise({g.x / (r * I.iris_r + 1e-3f) * 7.f, g.y / (r * I.iris_r + 1e-3f) * 7.f, r * 2.f},
             seed_of(I, 21));
-  V3 white = rgb(0.80f, 0.77f, 0.75f);
+  V3 white = rgb(0.66f, 0.63f, 0.61f);
   vf corner = clamp01((vabs(g.x) - 0.09f) * 9.f);
   paint(white, rgb(0.66f, 0.42f, 0.38f), corner * 0.7f);
   V3 iris = rgb(I.iris_red, I.iris_green, I.iris_blue) * (1.f + 0.35f * spoke);
@@ -232,7 +233,7 @@ HEAD_INLINE V3 illuminate(const Identity& I, const Surface& s, V3 n, V3 view, vf
   rim = rim * rim * rim * I.rim * occlusion;
   V3 light = rgb(I.light_red, I.light_green, I.light_blue);
   return s.albedo * (ambient + light * diffuse) + light * spec +
-         rgb(I.sky_red, I.sky_green, I.sky_blue) * rim;
+         rgb(I.sky_red, I.sky_green, I.sky_blue) * s.albedo * rim;
 }
 
 // The wall behind; x, y in fractions of the frame.

@@ -33,12 +33,12 @@ HEAD_INLINE vf carve(vf a, vf b, float k) {  // a without b, smooth; b < 0 insid
 
 HEAD_INLINE vf ear_distance(const Identity& I, V3 c) {
   const float s = I.ear_size, out = I.ear_out;
-  vf x = vabs(c.x) - (I.cranium_w + 0.005f), y = c.y + 0.14f, z = c.z + 0.13f;
+  vf x = vabs(c.x) - (I.cranium_w - 0.035f), y = c.y + 0.13f, z = c.z + 0.12f;
   // leaning back, and its rear edge away from the skull
   vf ry = 0.97f * y - 0.24f * z, rz = 0.24f * y + 0.97f * z;
-  vf rx = x + out * (rz - 0.14f * s);
-  vf ear = ellipsoid({rx, ry, rz}, {0.060f, 0.31f * s, 0.19f * s});
-  vf dent = ellipsoid({rx - 0.06f, ry - 0.03f, rz + 0.01f}, {0.05f, 0.21f * s, 0.12f * s});
+  vf rx = x + out * (rz - 0.10f * s);
+  vf ear = ellipsoid({rx, ry, rz}, {0.055f, 0.29f * s, 0.17f * s});
+  vf dent = ellipsoid({rx - 0.06f, ry - 0.03f, rz - 0.01f}, {0.05f, 0.19f * s, 0.10f * s});
   return carve(ear, dent, 0.05f);
 }
 
@@ -100,13 +100,17 @@ HEAD_INLINE vf face_distance(const Identity& I, V3 c) {
   vf t = clamp01((I.nose_y - 0.02f - f.y) * (1.f / 0.26f));
   vf fold = (f.x - (I.wing_x + 0.09f) - t * (I.mouth_w - I.wing_x)) * (1.f / 0.07f);
   vf along = (f.y - 0.5f * (I.nose_y + I.mouth_y)) * (1.f / 0.26f);
-  grooves += bump(fold * fold + along * along * along * along) * (0.008f + 0.03f * I.wrinkles);
+  grooves += bump(fold * fold + along * along * along * along) * (0.005f + 0.02f * I.wrinkles);
   return d - smoothstep(0.2f, 0.4f, c.z) * (lips * I.lip_bulge - grooves);
 }
 
+// Where the face comes out of the hair: < 0 in the opening, whose edge is ragged.
 HEAD_INLINE vf hairline(const Identity& I, V3 b) {
-  return ellipsoid({b.x - I.hair_part * (b.y - 0.2f), b.y - I.hair_line + 1.0f, b.z - 0.95f},
-                   {I.hair_side, 1.0f, 0.98f});
+  vf strands = sin_turns(b.x * 5.3f + 3.f * I.seed) * sin_turns(b.y * 3.7f + b.z * 4.1f) +
+               0.5f * sin_turns(b.x * 14.1f + b.y * 6.f + b.z * 9.f);
+  vf x = b.x - I.hair_part * (b.y - 0.2f);
+  vf top = ellipsoid({x, b.y - I.hair_line + 1.0f, b.z - 0.95f}, {I.hair_side, 1.0f, 1.05f});
+  return top + 0.013f * strands;
 }
 
 HEAD_INLINE vf hair_distance(const Identity& I, V3 b) {
@@ -129,7 +133,7 @@ HEAD_INLINE vf hair_distance(const Identity& I, V3 b) {
                       I.seed) *
             sin_turns(b.y * I.hair_wave_freq + b.z * I.hair_wave_freq);
   d = d + wave * I.hair_wave;
-  return carve(d, hairline(I, b), 0.06f);
+  return carve(d, hairline(I, b), 0.10f);
 }
 
 HEAD_INLINE vf body_distance(const Identity& I, V3 b) {

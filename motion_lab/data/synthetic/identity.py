@@ -39,7 +39,7 @@ _SHAPE = {
     "eye_z": (0.49, 0.012),
     "eye_r": (0.165, 0.006),
     "eye_w": (0.155, 0.010),
-    "eye_up": (0.068, 0.012),
+    "eye_up": (0.060, 0.010),
     "eye_lo": (0.040, 0.007),
     "eye_tilt": (0.06, 0.06),
     "eye_close": (0.6, 0.12),
@@ -59,8 +59,8 @@ _SHAPE = {
     "lip_lo": (0.088, 0.015),
     "lip_bulge": (1.0, 0.25),
     "lip_curve": (0.10, 0.18),
-    "ear_size": (1.0, 0.08),
-    "ear_out": (0.40, 0.14),
+    "ear_size": (0.95, 0.08),
+    "ear_out": (0.30, 0.14),
     "brow_y": (0.20, 0.022),
     "brow_arch": (0.03, 0.015),
     "brow_tilt": (0.0, 0.035),
@@ -187,7 +187,9 @@ def _between(palette: np.ndarray, position: float) -> np.ndarray:
 
 def _skin(rng: np.random.Generator, values: dict[str, float]) -> np.ndarray:
     depth = float(rng.random())
-    skin = _between(_SKIN, depth * (len(_SKIN) - 1)) * np.exp(rng.normal(0, 0.06, 3))
+    skin = _between(_SKIN, depth * (len(_SKIN) - 1)) * np.exp(
+        rng.normal(0, 0.06) + rng.normal(0, 0.03, 3)
+    )
     _put(values, "skin", skin)
     light = 1.0 - depth
     values["skin_var"] = float(rng.uniform(0.04, 0.20))
@@ -210,7 +212,7 @@ def _hair(rng: np.random.Generator, values: dict[str, float], feminine: bool) ->
     values.update(zip(keys, map(float, style), strict=True))
     values["hair_thick"] *= float(rng.uniform(0.8, 1.25))
     values["hair_line"] += float(rng.normal(0, 0.025))
-    values["hair_side"] += float(rng.normal(0, 0.015))
+    values["hair_side"] += float(rng.normal(0.05, 0.02))
     values["hair_len"] *= float(rng.uniform(0.9, 1.15))
     values["hair_part"] = float(rng.normal(0, 0.15))
     curly = rng.random() < 0.4
@@ -218,7 +220,9 @@ def _hair(rng: np.random.Generator, values: dict[str, float], feminine: bool) ->
     values["hair_wave_freq"] = float(rng.uniform(1.5, 4.0) if curly else rng.uniform(1.0, 2.0))
     values["hair_strand"] = float(rng.uniform(0.25, 0.7))
     values["hair_spec"] = float(rng.uniform(0.02, 0.14))
-    hair = _HAIR[rng.choice(len(_HAIR), p=_HAIR_SHARE)] * np.exp(rng.normal(0, 0.15, 3))
+    hair = _HAIR[rng.choice(len(_HAIR), p=_HAIR_SHARE)] * np.exp(
+        rng.normal(0, 0.2) + rng.normal(0, 0.04, 3)
+    )
     if rng.random() < 0.04:
         hair = rng.uniform(0.02, 0.6, 3)
     _put(values, "hair", hair)
@@ -252,7 +256,7 @@ def _eyes_and_mouth(
 
 
 def _clothes(rng: np.random.Generator, values: dict[str, float]) -> None:
-    values["neckline"] = float(rng.uniform(-1.72, -1.35))
+    values["neckline"] = float(rng.uniform(-1.95, -1.40))
     values["neckline_v"] = float(rng.uniform(0.0, 0.7))
     values["collar"] = float(rng.uniform(0.3, 1.0)) if rng.random() < 0.5 else 0.0
     _put(values, "cloth", rng.uniform(0.01, 0.75) * rng.uniform(0.15, 1.0, 3))
@@ -266,18 +270,18 @@ def _light_and_camera(rng: np.random.Generator, values: dict[str, float]) -> Non
     values["light_x"] = math.sin(azimuth) * math.cos(height)
     values["light_y"] = math.sin(height)
     values["light_z"] = math.cos(azimuth) * math.cos(height)
-    key = rng.uniform(0.3, 1.0)
-    warmth = rng.normal(0, 0.12)
+    key = rng.uniform(0.45, 1.25)
+    warmth = rng.normal(0, 0.08)
     _put(values, "light", key * np.array([1 + warmth, 1.0, 1 - warmth]))
-    ambient = (1.15 - key) * rng.uniform(0.75, 1.1)
-    tint = rng.normal(0, 0.12)
+    ambient = (1.45 - key) * rng.uniform(0.45, 0.75)
+    tint = rng.normal(0, 0.08)
     _put(values, "sky", ambient * np.array([1 - tint, 1.0, 1 + tint]))
     _put(values, "ground", ambient * rng.uniform(0.4, 0.9) * np.exp(rng.normal(0, 0.1, 3)))
     values["rim"] = float(rng.uniform(0.0, 0.5))
     values["camera"] = float(np.exp(rng.uniform(np.log(6.0), np.log(25.0))))
     values["exposure"] = float(rng.uniform(0.8, 1.35))
     values["gamma"] = float(rng.uniform(0.40, 0.50))
-    _put(values, "cast", np.exp(rng.normal(0, 0.05, 3)))
+    _put(values, "cast", np.exp(rng.normal(0, 0.03, 3)))
     values["vignette"] = float(max(0.0, rng.uniform(-0.8, 0.8)))
 
 
@@ -286,6 +290,6 @@ def _background(rng: np.random.Generator, values: dict[str, float]) -> None:
     values["back_freq"] = float(np.exp(rng.uniform(np.log(2.0), np.log(9.0))))
     values["back_angle"] = float(rng.uniform(-math.pi, math.pi))
     values["back_soft"] = float(rng.uniform(0.0, 0.5))
-    bright = rng.uniform(0.05, 0.8)
+    bright, colourful = rng.uniform(0.05, 0.8), rng.uniform(0.05, 0.7)
     for prefix in ("back", "back2", "back3"):
-        _put(values, prefix, bright * rng.uniform(0.3, 1.6) * rng.uniform(0.35, 1.0, 3))
+        _put(values, prefix, bright * rng.uniform(0.15, 1.6) * rng.uniform(1 - colourful, 1.0, 3))
