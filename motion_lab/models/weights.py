@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.files import whole_file
+from registry import RegistryError
 
 if TYPE_CHECKING:
     from motion_lab.models.base_model import BaseModel
@@ -164,10 +165,15 @@ def _build(
             f"{path} holds a {metadata.get('model', 'model of unknown kind')}, "
             f"where a {model.__name__} belongs."
         )
-    module = model(**config["model"])
     try:
+        module = model(**config["model"])
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except RegistryError as error:
+        raise MotionLabError(
+            f"{path} needs a component as this installation does not have it: {error} If it comes "
+            "from a plugin, install that or name its file with --plugin."
+        ) from error
+    except (RuntimeError, TypeError, KeyError) as error:
         raise MotionLabError(
             f"{path} does not fit the model that its configuration describes, so it was written by "
             f"another version of Motion Lab or of a plugin: {error}"

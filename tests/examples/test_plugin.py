@@ -1,5 +1,6 @@
 """The example plugin works from its folder and keeps the contract."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -7,17 +8,19 @@ from pathlib import Path
 import pytest
 
 from motion_lab import cli
+from motion_lab.conformance import check_component
 from registry import EXTRACTORS, load_plugin
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "plugin"
 
 
 @pytest.fixture(autouse=True)
 def _leave_no_trace():
     yield
-    if "pulse" in EXTRACTORS:
-        EXTRACTORS.remove("pulse")
-    for module in [name for name in sys.modules if name.startswith("motion_lab_pulse")]:
+    for name in {"pulse", "mean"} & set(EXTRACTORS):
+        EXTRACTORS.remove(name)
+    for module in [name for name in sys.modules if name.startswith("motion_lab_p")]:
         del sys.modules[module]
 
 
@@ -35,3 +38,11 @@ def test_entry_point_names_the_module_that_declares_it():
     assert project["entry-points"]["motion_lab.plugins"] == {"pulse": "motion_lab_pulse"}
     load_plugin(EXAMPLE / "motion_lab_pulse")
     assert EXTRACTORS.build("pulse", features=8).window == 3
+
+
+def test_component_of_the_documentation_keeps_the_contract(tmp_path):
+    page = (ROOT / "docs" / "components.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    (tmp_path / "mean.py").write_text(code)
+    load_plugin(tmp_path / "mean.py")
+    assert [result for result in check_component("extractors", "mean") if result.message] == []

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import registry
 from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.models import weights
 
@@ -131,6 +132,26 @@ def test_tensors_that_do_not_fit_are_refused(checkpoint):
     folder, base, _ = checkpoint
     weights.save_weights(folder / "base.safetensors", base, {"model": {"width": 9}})
     with pytest.raises(MotionLabError, match="does not fit the model"):
+        weights.load_base_model(folder)
+
+
+@pytest.mark.parametrize("config", [{}, {"model": {"breadth": 4}}])
+def test_configuration_that_builds_no_model_is_refused(checkpoint, config):
+    folder, base, _ = checkpoint
+    weights.save_weights(folder / "base.safetensors", base, config)
+    with pytest.raises(MotionLabError, match="does not fit the model"):
+        weights.load_base_model(folder)
+
+
+def test_missing_plugin_is_named(checkpoint, monkeypatch):
+    folder, _, _ = checkpoint
+
+    class BaseModel(Lines):
+        def __init__(self, width: int) -> None:
+            registry.ENCODERS.build("from_a_plugin")
+
+    monkeypatch.setattr(sys.modules["motion_lab.models.base_model"], "BaseModel", BaseModel)
+    with pytest.raises(MotionLabError, match=r"'from_a_plugin'.*--plugin"):
         weights.load_base_model(folder)
 
 
