@@ -1,7 +1,7 @@
-// What the selective scan's kernels are given. Shapes are those of motion_lab.ops.selective_scan
-// with two simplifications made in Python: B and C always have a group dimension (constant ones are
-// views with dim groups and strides of 0), and D, delta_bias and A are in the compute type
-// (float32, or float64 when u is). `T` is the type of u, delta, z, B, C and out.
+// What the selective scan's kernels are given. Shapes and meanings are those of
+// motion_lab.ops.selective_scan; tensors may have any strides. F is the type of the computation:
+// float64 where u is, and then everything is; else float32, and `any` stands for float32, bfloat16
+// or float16, each tensor its own.
 #pragma once
 
 #include "common/isa.h"
@@ -9,23 +9,52 @@
 
 namespace motion_lab::selective_scan {
 
-// One time step; `state` is updated in place.
-struct StepParams {
-  Tensor state;       // (batch, dim, state), compute type
-  Tensor u;           // (batch, dim), T
-  Tensor delta;       // (batch, dim), T
-  Tensor A;           // (dim, state)
-  Tensor B;           // (batch, groups, state), T
-  Tensor C;           // (batch, groups, state), T
-  Tensor D;           // (dim,) or absent
-  Tensor z;           // (batch, dim), T, or absent
-  Tensor delta_bias;  // (dim,) or absent
-  Tensor out;         // (batch, dim), T
+// Time steps between two states that the forward keeps for the backward.
+constexpr int64_t kChunk = 32;
+
+// What forward, backward and step read. Absent tensors are None in Python.
+struct Inputs {
+  Tensor u;              // (batch, dim, length), any
+  Tensor delta;          // (batch, dim, length), any
+  Tensor A;              // (dim, state), F
+  Tensor B;              // (dim, state), F, or (batch, groups, state, length), any
+  Tensor C;              // like B; the same groups
+  Tensor D;              // (dim,), F, or absent
+  Tensor z;              // (batch, dim, length), any, or absent
+  Tensor delta_bias;     // (dim,), F, or absent
+  Tensor initial_state;  // (sequences, dim, state), F, or absent: zeros
+  Tensor cu_seqlens;     // (sequences + 1,), int32, or absent: a sequence per batch row
+  bool delta_softplus;
+  bool reverse;
+};
+
+struct Outputs {
+  Tensor out;         // (batch, dim, length), any
+  Tensor last_state;  // (sequences, dim, state), F
+  // (chunks, state, dim), F, contiguous, or absent: the state before each kChunk steps. The chunks
+  // of sequence i start at row i * ceil(length / kChunk), or at cu_seqlens[i] / kChunk + i.
+  Tensor checkpoints;
+};
+
+// Gradients to read (out, last_state) and to write (the rest; absent inputs have none).
+// Each has the type and shape of what it belongs to.
+struct Gradients {
+  Tensor out, last_state;
+  Tensor u, delta, A, B, C, D, z, delta_bias, initial_state;
+};
+
+// One time step, all in F; `state` is updated in place. u, delta, z, out: (batch, dim); B, C:
+// (batch, groups, state).
+struct Step {
+  Tensor state, u, delta, A, B, C, D, z, delta_bias, out;
   bool delta_softplus;
 };
 
 namespace cpu {
-MOTION_LAB_PER_ISA(void step(const StepParams& params, int threads);)
+MOTION_LAB_PER_ISA(void forward(const Inputs& inputs, const Outputs& outputs, int threads);
+                   void backward(const Inputs& inputs, const Tensor& checkpoints,
+                                 const Gradients& gradients, int threads);
+                   void step(const Step& arguments, int threads);)
 }
 
 }  // namespace motion_lab::selective_scan

@@ -7,21 +7,16 @@
 
 namespace motion_lab::selective_scan {
 
-MOTION_LAB_HOST_DEVICE float exponential(float x) { return expf(x); }
-MOTION_LAB_HOST_DEVICE double exponential(double x) { return exp(x); }
-MOTION_LAB_HOST_DEVICE float log_one_plus(float x) { return log1pf(x); }
-MOTION_LAB_HOST_DEVICE double log_one_plus(double x) { return log1p(x); }
-
 // log(1 + exp(x)); above 20 it is x to within float32, which also keeps exp from overflowing
 // (torch.nn.functional.softplus has the same threshold).
 template <class T>
 MOTION_LAB_HOST_DEVICE T softplus(T x) {
-  return x > T(20) ? x : log_one_plus(exponential(x));
+  return x > T(20) ? x : std::log1p(std::exp(x));
 }
 
 template <class T>
 MOTION_LAB_HOST_DEVICE T sigmoid(T x) {
-  return T(1) / (T(1) + exponential(-x));
+  return T(1) / (T(1) + std::exp(-x));
 }
 
 template <class T>

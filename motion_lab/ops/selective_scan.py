@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, overload
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,158 @@ from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import selective_scan as reference
 
+# Time steps between the states that the forward keeps for the backward: kChunk of contract.h.
+_CHUNK = 32
+
 _LIBRARY = torch.library.Library("motion_lab", "FRAGMENT")
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    *,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,
+    return_last_state: Literal[False] = False,
+    reverse: bool = False,
+    cu_seqlens: Tensor | None = None,
+    backend: str | None = None,
+) -> Tensor: ...
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    *,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,
+    return_last_state: Literal[True],
+    reverse: bool = False,
+    cu_seqlens: Tensor | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]: ...
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    *,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,
+    return_last_state: bool = False,
+    reverse: bool = False,
+    cu_seqlens: Tensor | None = None,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Runs a linear recurrence whose coefficients depend on the input, over time.
+
+    With d = delta + delta_bias, through softplus if asked, and h the state of each channel::
+
+        h_t = exp(d_t A) h_{t-1} + d_t B_t u_t
+        y_t = (C_t · h_t + D u_t) · silu(z_t)          (the gate only where z is given)
+
+    Args:
+        u, delta, z: (batch, dim, length), float32, bfloat16, float16 or float64.
+        A: (dim, state), real; negative for a state that fades.
+        B, C: (dim, state), constant; (batch, state, length); or (batch, groups, state, length),
+            where ``dim / groups`` consecutive channels share a group.
+        D, delta_bias: (dim,).
+        delta_softplus: take softplus of delta + delta_bias.
+        initial_state: (batch, dim, state), the state before the first step; zeros if absent.
+        return_last_state: also return the state after the last step.
+        reverse: run from the end to the start. The initial state then enters at the end, and the
+            last state is the one left after t = 0.
+        cu_seqlens: (sequences + 1,) int32, rising from 0 to length: where sequences packed one
+            after another into the single row of a batch of 1 start and end. States are then
+            (sequences, dim, state), and nothing passes from one sequence to the next.
+        backend: one of ``backends("selective_scan")``.
+
+    Returns:
+        y (batch, dim, length) of u's dtype; with ``return_last_state`` also the last state, in
+        float32, or float64 where u is. That is the type of the computation whatever the inputs are.
+        Every floating-point argument is differentiable, once.
+
+    Raises:
+        TypeError, ValueError: an argument of a wrong type, shape or device; the message names it.
+    """
+    op = "selective_scan"
+    check_tensor(op, "u", u)
+    check_dims(op, "u", u, "batch, dim, length")
+    batch, dim, length = u.shape
+    _check_parameters(op, u, A, D, delta_bias)
+    states = A.shape[1]
+    for name, tensor in (("delta", delta), ("z", z)):
+        if tensor is not None:
+            check_tensor(op, name, tensor, device=u.device)
+            check_shape(op, name, tensor, batch=batch, dim=dim, length=length)
+    groups = 0
+    for name, tensor in (("B", B), ("C", C)):
+        check_tensor(op, name, tensor, device=u.device)
+        layouts = ("dim, state", "batch, state, length", "batch, groups, state, length")
+        check_dims(op, name, tensor, *layouts)
+        if tensor.dim() == 2:
+            check_shape(op, name, tensor, dim=dim, state=states)
+        elif tensor.dim() == 3:
+            check_shape(op, name, tensor, batch=batch, state=states, length=length)
+            groups = groups or 1
+        else:
+            groups = groups or tensor.shape[1]
+            sizes = {"batch": batch, "groups": groups, "state": states, "length": length}
+            check_shape(op, name, tensor, **sizes)
+    _check_groups(op, dim, groups or 1)
+    sequences = batch
+    if cu_seqlens is not None:
+        check_tensor(op, "cu_seqlens", cu_seqlens, dtypes=(torch.int32,), device=u.device)
+        check_dims(op, "cu_seqlens", cu_seqlens, "sequences + 1")
+        sequences = cu_seqlens.shape[0] - 1
+        if batch != 1 or sequences < 0:
+            raise ValueError(
+                f"{op}: cu_seqlens must have at least one element and u a batch of 1,"
+                f" got {cu_seqlens.shape[0]} elements and a batch of {batch}"
+            )
+    if initial_state is not None:
+        check_tensor(op, "initial_state", initial_state, device=u.device)
+        check_shape(op, "initial_state", initial_state, sequences=sequences, dim=dim, state=states)
+
+    compute = reference.compute_dtype(u)
+    entry = select(op, u.device.type, backend)
+    if u.numel() == 0 or states == 0:  # nothing to compute, and an empty tensor has no address
+        entry = select(op, u.device.type, "reference")
+    out, last_state = entry.call(
+        u,
+        _no_wider(delta, compute),
+        A.to(compute),
+        _coefficient(B, compute),
+        _coefficient(C, compute),
+        None if D is None else D.to(compute),
+        None if z is None else _no_wider(z, compute),
+        None if delta_bias is None else delta_bias.to(compute),
+        None if initial_state is None else initial_state.to(compute),
+        cu_seqlens,
+        delta_softplus,
+        reverse,
+    )
+    return (out, last_state) if return_last_state else out
 
 
 def selective_scan_step(
@@ -37,10 +190,8 @@ def selective_scan_step(
     check_tensor(op, "u", u)
     check_dims(op, "u", u, "batch, dim")
     batch, dim = u.shape
-    check_tensor(op, "A", A, device=u.device)
-    check_dims(op, "A", A, "dim, state")
+    _check_parameters(op, u, A, D, delta_bias)
     states = A.shape[1]
-    check_shape(op, "A", A, dim=dim, state=states)
     compute = reference.compute_dtype(u)
     check_tensor(op, "state", state, dtypes=(compute,), device=u.device)
     check_shape(op, "state", state, batch=batch, dim=dim, state=states)
@@ -48,10 +199,6 @@ def selective_scan_step(
         if tensor is not None:
             check_tensor(op, name, tensor, device=u.device)
             check_shape(op, name, tensor, batch=batch, dim=dim)
-    for name, tensor in (("D", D), ("delta_bias", delta_bias)):
-        if tensor is not None:
-            check_tensor(op, name, tensor, device=u.device)
-            check_shape(op, name, tensor, dim=dim)
     for name, tensor in (("B", B), ("C", C)):
         check_tensor(op, name, tensor, device=u.device)
         check_dims(op, name, tensor, "batch, state", "batch, groups, state")
@@ -59,68 +206,182 @@ def selective_scan_step(
     groups = B.shape[1]
     for name, tensor in (("B", B), ("C", C)):
         check_shape(op, name, tensor, batch=batch, groups=groups, state=states)
-    if groups == 0 or dim % groups:
-        raise ValueError(f"{op}: dim must be a multiple of B's groups, got {dim} and {groups}")
+    _check_groups(op, dim, groups)
 
+    entry = select(op, u.device.type, backend)
+    if u.numel() == 0 or states == 0:
+        entry = select(op, u.device.type, "reference")
     with torch.no_grad():
-        common = _widest(u, delta, B, C, z)
-        arguments = (
-            state,
-            u.to(common),
-            delta.to(common),
-            A.to(compute),
-            B.to(common),
-            C.to(common),
-            None if D is None else D.to(compute),
-            None if z is None else z.to(common),
-            None if delta_bias is None else delta_bias.to(compute),
-            delta_softplus,
+        inputs = (t if t is None else t.to(compute) for t in (u, delta, A, B, C, D, z, delta_bias))
+        return entry.call(state, *inputs, delta_softplus).to(u.dtype)
+
+
+def _check_parameters(
+    op: str, u: Tensor, A: Tensor, D: Tensor | None, delta_bias: Tensor | None
+) -> None:
+    dim = u.shape[1]
+    check_tensor(op, "A", A, device=u.device)
+    check_dims(op, "A", A, "dim, state")
+    check_shape(op, "A", A, dim=dim, state=A.shape[1])
+    for name, tensor in (("D", D), ("delta_bias", delta_bias)):
+        if tensor is not None:
+            check_tensor(op, name, tensor, device=u.device)
+            check_shape(op, name, tensor, dim=dim)
+
+
+def _check_groups(op: str, dim: int, groups: int) -> None:
+    if groups == 0 or dim % groups:
+        raise ValueError(
+            f"{op}: dim must be a multiple of the groups of B and C, got {dim} and {groups}"
         )
-        return select(op, u.device.type, backend).call(*arguments).to(u.dtype)
 
 
-def _widest(*tensors: Tensor | None) -> torch.dtype:
-    dtypes = [tensor.dtype for tensor in tensors if tensor is not None]
-    widest = dtypes[0]
-    for dtype in dtypes[1:]:
-        widest = torch.promote_types(widest, dtype)
-    return widest
+def _no_wider(tensor: Tensor, compute: torch.dtype) -> Tensor:
+    """Float32 computations take 16-bit inputs as they are; else types must be the same."""
+    if compute == torch.float64 or tensor.dtype == torch.float64:
+        return tensor.to(compute)
+    return tensor
 
 
+def _coefficient(M: Tensor, compute: torch.dtype) -> Tensor:
+    """B or C as kernels take them: (dim, state), or (batch, groups, state, length)."""
+    if M.dim() == 2:
+        return M.to(compute)
+    M = _no_wider(M, compute)
+    return M[:, None] if M.dim() == 3 else M
+
+
+# The native backend: torch.library ops over the modules, and an autograd.Function over the ops.
+
+_INPUTS = (
+    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z,"
+    " Tensor? delta_bias, Tensor? initial_state, Tensor? cu_seqlens"
+)
+_LIBRARY.define(
+    f"selective_scan_forward({_INPUTS}, bool delta_softplus, bool reverse, bool keep)"
+    " -> (Tensor out, Tensor last_state, Tensor checkpoints)"
+)
+_LIBRARY.define(
+    f"selective_scan_backward({_INPUTS}, bool delta_softplus, bool reverse, Tensor checkpoints,"
+    " Tensor grad_out, Tensor grad_last_state) -> Tensor[]"
+)
 _LIBRARY.define(
     "selective_scan_step(Tensor(a!) state, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C,"
     " Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus) -> Tensor"
 )
 
 
-def _step_cpu(
-    state: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
-    out = torch.empty_like(u, memory_format=torch.contiguous_format)
-    tensors = (state, u, delta, A, B, C, D, z, delta_bias, out)
+def _outputs(inputs: tuple[Tensor | None, ...], keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    u, _, A, *_, cu_seqlens = inputs
+    assert u is not None
+    assert A is not None
+    batch, dim, length = u.shape
+    if cu_seqlens is None:
+        sequences, chunks = batch, batch * ((length + _CHUNK - 1) // _CHUNK)
+    else:
+        sequences = cu_seqlens.shape[0] - 1
+        chunks = length // _CHUNK + sequences
+    return (
+        torch.empty_like(u),
+        A.new_empty(sequences, dim, A.shape[1]),
+        A.new_empty(chunks if keep else 0, A.shape[1], dim),
+    )
+
+
+def _gradients(inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    *differentiable, _ = inputs
+    return [None if t is None else torch.empty_like(t) for t in differentiable]
+
+
+def _forward_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *inputs, delta_softplus, reverse, keep = arguments
+    out, last_state, checkpoints = _outputs(tuple(inputs), keep)
+    _native.cpu().selective_scan_forward(
+        [_native.pack(t) for t in inputs],
+        [_native.pack(t) for t in (out, last_state, checkpoints if keep else None)],
+        delta_softplus,
+        reverse,
+        torch.get_num_threads(),
+    )
+    return out, last_state, checkpoints
+
+
+def _backward_cpu(*arguments: Any) -> list[Tensor]:
+    *inputs, delta_softplus, reverse, checkpoints, grad_out, grad_last_state = arguments
+    gradients = _gradients(tuple(inputs))
+    _native.cpu().selective_scan_backward(
+        [_native.pack(t) for t in inputs],
+        _native.pack(checkpoints),
+        [_native.pack(t) for t in (grad_out, grad_last_state, *gradients)],
+        delta_softplus,
+        reverse,
+        torch.get_num_threads(),
+    )
+    return [gradient for gradient in gradients if gradient is not None]
+
+
+def _step_cpu(*arguments: Any) -> Tensor:
+    *inputs, delta_softplus = arguments
+    out = torch.empty_like(inputs[1])
     _native.cpu().selective_scan_step(
-        *map(_native.pack, tensors), delta_softplus, torch.get_num_threads()
+        [_native.pack(t) for t in (*inputs, out)], delta_softplus, torch.get_num_threads()
     )
     return out
 
 
+_LIBRARY.impl("selective_scan_forward", _forward_cpu, "CPU")
+_LIBRARY.impl("selective_scan_backward", _backward_cpu, "CPU")
 _LIBRARY.impl("selective_scan_step", _step_cpu, "CPU")
 
 
+@torch.library.register_fake("motion_lab::selective_scan_forward", lib=_LIBRARY)
+def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *inputs, _, _, keep = arguments
+    return _outputs(tuple(inputs), keep)
+
+
+@torch.library.register_fake("motion_lab::selective_scan_backward", lib=_LIBRARY)
+def _backward_fake(*arguments: Any) -> list[Tensor]:
+    *inputs, _, _, _, _, _ = arguments
+    return [g for g in _gradients(tuple(inputs)) if g is not None]
+
+
 @torch.library.register_fake("motion_lab::selective_scan_step", lib=_LIBRARY)
-def _step_fake(state: Tensor, u: Tensor, *rest: object) -> Tensor:
-    return torch.empty_like(u, memory_format=torch.contiguous_format)
+def _step_fake(*arguments: Any) -> Tensor:
+    return torch.empty_like(arguments[1])
 
 
+class _NativeScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        *inputs, delta_softplus, reverse = arguments
+        out, last_state, checkpoints = torch.ops.motion_lab.selective_scan_forward(
+            *inputs, delta_softplus, reverse, True
+        )
+        ctx.save_for_backward(*inputs, checkpoints)
+        ctx.options = (delta_softplus, reverse)
+        return out, last_state
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        *inputs, checkpoints = ctx.saved_tensors
+        found = torch.ops.motion_lab.selective_scan_backward(
+            *inputs, *ctx.options, checkpoints, *grads
+        )
+        given = iter(found)
+        to_inputs = [None if t is None else next(given) for t in inputs[:-1]]
+        return (*to_inputs, None, None, None)
+
+
+def _native_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *inputs, _, _ = arguments
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+        return _NativeScan.apply(*arguments)
+    return torch.ops.motion_lab.selective_scan_forward(*arguments, False)[:2]
+
+
+register("selective_scan", "native", Backend(_native_scan, ("cpu",), _native.problem))
+register("selective_scan", "reference", Backend(reference.selective_scan, ("cpu", "cuda")))
 register(
     "selective_scan_step",
     "native",

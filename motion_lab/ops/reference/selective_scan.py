@@ -26,10 +26,10 @@ def selective_scan(
     D: Tensor | None = None,
     z: Tensor | None = None,
     delta_bias: Tensor | None = None,
-    delta_softplus: bool = False,
     initial_state: Tensor | None = None,
-    reverse: bool = False,
     cu_seqlens: Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``(out (batch, dim, length), last_state (batch or sequences, dim, state))``."""
     dtype = compute_dtype(u)
@@ -43,13 +43,16 @@ def selective_scan(
     if initial_state is None:
         sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
         initial_state = x.new_zeros(sequences, dim, A.shape[1])
-    state = initial_state.to(dtype)
+    state = initial_state.to(dtype, copy=True)  # with no steps it is the last state
 
     if cu_seqlens is None:
         y, last_state = _scan(x, d, A.to(dtype), B, C, state, reverse)
     else:
+        bounds = cu_seqlens.tolist()
+        if bounds != sorted(bounds) or bounds[0] != 0 or bounds[-1] != length:
+            raise ValueError("selective_scan: cu_seqlens must rise from 0 to length")
         pieces = []
-        for i, (start, end) in enumerate(itertools.pairwise(cu_seqlens.tolist())):
+        for i, (start, end) in enumerate(itertools.pairwise(bounds)):
             x_i, d_i, B_i, C_i = (M[..., start:end] for M in (x, d, B, C))
             pieces.append(_scan(x_i, d_i, A.to(dtype), B_i, C_i, state[i : i + 1], reverse))
         y = torch.cat([piece[0] for piece in pieces], dim=-1)
@@ -83,8 +86,8 @@ def selective_scan_step(
         D,
         None if z is None else z[..., None],
         delta_bias,
-        delta_softplus,
         state,
+        delta_softplus=delta_softplus,
     )
     state.copy_(after)
     return out[..., 0]
@@ -100,19 +103,19 @@ def _by_group(M: Tensor, batch: int, length: int) -> Tensor:
 def _scan(
     x: Tensor, d: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    batch, dim, _ = x.shape
-    groups = B.shape[1]
-    split = (batch, groups, dim // groups)
-    A = A.reshape(1, *split[1:], A.shape[1])
-    h = state.reshape(*split, -1)
     # unbind: indexing [..., t] would make the backward quadratic in length.
     steps = list(zip(x.unbind(-1), d.unbind(-1), B.unbind(-1), C.unbind(-1), strict=True))
+    dim = x.shape[1]
     outputs = []
     for x_t, d_t, B_t, C_t in reversed(steps) if reverse else steps:
-        x_t, d_t = x_t.reshape(*split, 1), d_t.reshape(*split, 1)
-        h = torch.exp(d_t * A) * h + d_t * B_t[:, :, None] * x_t
-        outputs.append((h * C_t[:, :, None]).sum(-1).reshape(batch, dim))
+        inflow = (d_t * x_t)[..., None] * _of_channels(B_t, dim)
+        state = torch.exp(d_t[..., None] * A) * state + inflow
+        outputs.append((state * _of_channels(C_t, dim)).sum(-1))
     if reverse:
         outputs.reverse()
-    y = torch.stack(outputs, dim=-1) if outputs else x.new_empty(batch, dim, 0)
-    return y, h.reshape(batch, dim, -1)
+    return torch.stack(outputs, dim=-1) if outputs else torch.zeros_like(x), state
+
+
+def _of_channels(M: Tensor, dim: int) -> Tensor:
+    """(batch, groups, state) -> (batch, dim, state)."""
+    return M if M.shape[1] == dim else M.repeat_interleave(dim // M.shape[1], dim=1)
