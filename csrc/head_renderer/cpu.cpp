@@ -48,6 +48,28 @@ std::vector<float> paint_background(const Identity& I, int size, int threads) {
   return wall;
 }
 
+// Distances at which the rays of a frame's band may start, one for every cell of kCell x kCell
+// rays.
+constexpr int kCell = 8;
+std::vector<float> march_band(const Pose& P, int fine, int row_begin, int row_end) {
+  const int columns = (fine + kCell - 1) / kCell, rows = (row_end - row_begin + kCell - 1) / kCell;
+  const int cells = columns * rows;
+  const float inv = 1.f / fine;
+  const float spread = 0.75f * kCell * inv * P.frame_width / (P.zoom * (P.camera_z - P.eye_plane));
+  std::vector<float> start(cells);
+  for (int first = 0; first < cells; first += kLanes) {
+    vf x, y;
+    for (int i = 0; i < kLanes; ++i) {
+      const int cell = std::min(first + i, cells - 1);
+      x[i] = (kCell * (cell % columns + 0.5f)) * inv;
+      y[i] = (row_begin + kCell * (cell / columns + 0.5f)) * inv;
+    }
+    vf t = march_cells(P, ray_at(P, x, y), spread);
+    for (int i = 0; i < kLanes && first + i < cells; ++i) start[first + i] = t[i];
+  }
+  return start;
+}
+
 // One band of tile rows of one frame at the sampling resolution, averaged into the image.
 void render_rows(const RenderJob& job, const Pose& P, const std::vector<float>& wall,
                  std::int64_t frame, int row_begin, int row_end) {
@@ -55,13 +77,15 @@ void render_rows(const RenderJob& job, const Pose& P, const std::vector<float>& 
   const float inv = 1.f / fine, share = 255.f / (n * n);
   std::vector<float> sum((std::size_t)(row_end - row_begin) * size * 3);
   const std::size_t base = (std::size_t)frame * size * size;
+  const std::vector<float> start = march_band(P, fine, row_begin * n, row_end * n);
+  const int columns = (fine + kCell - 1) / kCell;
   for (int py = row_begin * n; py < row_end * n; py += kTileY)
     for (int px = 0; px < fine; px += kTileX) {
       Tile t = tile_at(px, py);
       vf x = (t.x + 0.5f) * inv, y = (t.y + 0.5f) * inv;
       Ray ray = ray_at(P, x, y);
       Hit hit;
-      trace(P, ray, first_surface(P, ray), hit);
+      trace(P, ray, splat(start[(py - row_begin * n) / kCell * columns + px / kCell]), hit);
       vi found = hit.part != kNothing, region = vi{};
       V3 c{};
       if (any(found)) {

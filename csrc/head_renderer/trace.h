@@ -52,17 +52,27 @@ HEAD_INLINE vi part_of(const Distances& d) {
   return part;
 }
 
+constexpr int kSteps = 56;
+constexpr float kRelax =
+    0.86f;  // deformation stretches distances; this keeps steps short of the surface
+
+// Where along a ray any surface can lie.
+HEAD_INLINE vf first_surface(const Pose& P, const Ray& ray) {
+  return (1.5f - P.camera_z) / ray.direction.z;
+}
+HEAD_INLINE vf last_surface(const Pose& P, const Ray& ray) {
+  return (-1.7f - P.camera_z) / ray.direction.z;
+}
+
 HEAD_INLINE void trace(const Pose& P, const Ray& ray, vf start, Hit& hit) {
-  constexpr float kBack = -1.7f, kTolerance = 8e-4f;
-  constexpr int kSteps = 56;
-  vf end = (kBack - P.camera_z) / ray.direction.z;
+  constexpr float kTolerance = 1e-3f;
+  vf end = last_surface(P, ray);
   vf t = start;
   vi active = t < end;
-  vf d = splat(1.f);
   for (int k = 0; k < kSteps && any(active); ++k) {
     distances(P, ray.origin + ray.direction * t, hit.at);
-    d = hit.at.all;
-    t = select(active, t + d * 0.86f, t);
+    vf d = hit.at.all;
+    t = select(active, t + d * kRelax, t);
     active = active & (t < end) & (vabs(d) > kTolerance);
   }
   hit.distance = t;
@@ -72,8 +82,20 @@ HEAD_INLINE void trace(const Pose& P, const Ray& ray, vf start, Hit& hit) {
   hit.part = select(found, part_of(hit.at), splat_int(kNothing));
 }
 
-HEAD_INLINE vf first_surface(const Pose& P, const Ray& ray) {
-  return (1.5f - P.camera_z) / ray.direction.z;  // no part comes nearer to the camera
+// How far all rays of square cells may go at once: `ray` runs through the middle of each cell,
+// whose half diagonal is `spread` at unit distance. Past the head where a whole cell misses it.
+HEAD_INLINE vf march_cells(const Pose& P, const Ray& ray, float spread) {
+  vf t = first_surface(P, ray), end = last_surface(P, ray);
+  vi active = t < end;
+  Distances at;
+  for (int k = 0; k < kSteps && any(active); ++k) {
+    distances(P, ray.origin + ray.direction * t, at);
+    vf step = at.all * kRelax - t * spread;
+    active = active & (step > 0.02f);
+    t = select(active, t + step, t);
+    active = active & (t < end);
+  }
+  return t;
 }
 
 HEAD_INLINE V3 normal_at(const Pose& P, V3 w) {
