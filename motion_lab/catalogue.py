@@ -80,13 +80,46 @@ declare(
 )
 
 # frontends
+declare(
+    "frontends",
+    "log_mel",
+    "motion_lab.components.frontends.log_mel:LogMel",
+    summary="log-mel columns around each video frame, at the speech's own level",
+)
 
 # extractors
+declare(
+    "extractors",
+    "mamba_g",
+    "motion_lab.components.extractors.mamba_g:MambaG",
+    summary="Mamba in both directions over the whole track",
+    paper="arXiv 2606.03402, 2312.00752",
+)
+declare(
+    "extractors",
+    "mamba_l",
+    "motion_lab.components.extractors.mamba_l:MambaL",
+    summary="Mamba over a window around each frame",
+    paper="arXiv 2606.03402, 2312.00752",
+)
 
 # backbones
+declare(
+    "backbones",
+    "transformer",
+    "motion_lab.components.backbones.transformer:TransformerDenoiser",
+    summary="transformer with rotary positions and adaptive layer norm",
+    paper="arXiv 2606.03402, 2212.09748",
+)
 
 # perceptual
 
 # datasets
+declare(
+    "datasets",
+    "talking_heads",
+    "motion_lab.training.talking_heads:talking_heads",
+    summary="stage 2: synthetic heads that speak, seen through a base model's motion encoder",
+)
 
 # metrics

@@ -1,0 +1,1 @@
+"""Backbones: denoisers of motion windows."""

@@ -1,0 +1,1 @@
+"""Extractors: audio features to the context that moves the face."""

@@ -1,0 +1,76 @@
+"""The Mamba block that both extractors are made of."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from motion_lab.ops import selective_scan
+
+
+class MambaMixer(nn.Module):
+    """One direction of a Mamba block: (B, L, width) → (B, L, width).
+
+    Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces"
+    (arXiv 2312.00752), section 3.4 and figure 3: a gated branch of depthwise causal convolution,
+    SiLU and selective scan. Output t depends on inputs up to t, or from t on when `reverse`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        state: int = 16,
+        expand: int = 2,
+        kernel: int = 4,
+        reverse: bool = False,
+    ) -> None:
+        super().__init__()
+        inner, rank = expand * width, math.ceil(width / 16)
+        self.sizes = (rank, state, state)
+        self.reverse = reverse
+        self.project_in = nn.Linear(width, 2 * inner, bias=False)
+        self.conv = nn.Conv1d(inner, inner, kernel, groups=inner)
+        self.select = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.step = nn.Linear(rank, inner, bias=False)
+        # Section 3.6: steps spread over 0.001..0.1 at first, and A = -1..-state (S4D-real).
+        steps = torch.exp(torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)))
+        self.step_bias = nn.Parameter(steps + torch.log(-torch.expm1(-steps)))  # softplus⁻¹
+        self.log_decay = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
+        self.skip = nn.Parameter(torch.ones(inner))
+        self.project_out = nn.Linear(inner, width, bias=False)
+        nn.init.uniform_(self.step.weight, -(rank**-0.5), rank**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u, gate = self.project_in(x).chunk(2, dim=2)
+        u = F.silu(self._convolve(u))
+        step, b, c = self.select(u.transpose(1, 2)).split(self.sizes, dim=2)
+        y = selective_scan(
+            u,
+            self.step(step).transpose(1, 2),
+            -torch.exp(self.log_decay),
+            b.transpose(1, 2),
+            c.transpose(1, 2),
+            self.skip,
+            gate.transpose(1, 2),
+            self.step_bias,
+            delta_softplus=True,
+            reverse=self.reverse,
+        )
+        return self.project_out(y.transpose(1, 2))
+
+    def _convolve(self, u: Tensor) -> Tensor:
+        """(B, L, inner) → (B, inner, L), each channel by its own taps; `reverse` looks ahead."""
+        before = self.conv.kernel_size[0] - 1
+        weight = self.conv.weight
+        if self.reverse:
+            u, weight = F.pad(u, (0, 0, 0, before)), weight.flip(2)
+        else:
+            u = F.pad(u, (0, 0, before, 0))
+        # As an image one pixel high: on a CPU torch's backward of the 1-D depthwise convolution
+        # takes several times as long, seven times for the short windows of Mamba-l.
+        u = u.transpose(1, 2).unsqueeze(2)
+        return F.conv2d(u, weight.unsqueeze(2), self.conv.bias, groups=u.shape[1]).squeeze(2)

@@ -1,0 +1,1 @@
+"""Audio frontends: a wave to features, one a video frame."""
