@@ -1,0 +1,293 @@
+"""Stage 2: a recording becomes motion, by diffusion over windows of MD frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import registry
+
+FRAME = 640  # samples of 16 kHz audio to a frame of 25 fps video
+SAMPLERS = {"ddim": "DDIMScheduler", "dpm_solver++": "DPMSolverMultistepScheduler"}
+# Share of the mean variance added to every direction's when whitening: directions quieter than
+# this are taken for noise of the motion encoder and not blown up to unit variance.
+WHITENING_FLOOR = 0.02
+
+Spec = str | Mapping[str, Any]
+
+
+class MotionModel(nn.Module):
+    """Frontend, extractors (Mamba-g, Mamba-l) and denoiser, each by name.
+
+    Motion is deviations of MD from the source portrait's, M numbers a frame. Inside the model they
+    are whitened by statistics of the training data (`fit_normalisation`), so that a quiet direction
+    such as the jaw's weighs as much as the head's turning. The extractors' contexts are
+    concatenated: leaving one out is an ablation. Diffusion has the cosine schedule of Nichol &
+    Dhariwal (arXiv 2102.09672) and predicts clean motion (x0); sampling follows `sampler`, a
+    scheduler of diffusers ("ddim", "dpm_solver++", or a mapping of `name` and its settings).
+
+    `audio_drop` and `past_drop` are the shares of training windows that see a learned placeholder
+    instead of their audio or past; the first is what guidance (Ho & Salimans, arXiv 2207.12598)
+    needs. Past frames are noised by up to `past_noise` standard deviations, since in use they are
+    the model's own.
+    """
+
+    def __init__(
+        self,
+        motion_size: int = 64,
+        frontend: Spec = "log_mel",
+        extractors: Sequence[Spec] = ("mamba_g", "mamba_l"),
+        backbone: Spec = "transformer",
+        window: int = 50,
+        previous: int = 4,
+        diffusion_steps: int = 1000,
+        sampler: Spec = "dpm_solver++",
+        guidance: float = 1.5,
+        steps: int = 10,
+        audio_drop: float = 0.1,
+        past_drop: float = 0.2,
+        past_noise: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if not extractors:
+            raise ValueError("extractors must name at least one, or no audio reaches the motion")
+        if not 0 < previous <= window:
+            raise ValueError(
+                f"previous must be between 1 and window ({window}), since a window starts from the "
+                f"last frames of the one before; got {previous}"
+            )
+        self.motion_size, self.window, self.previous = motion_size, window, previous
+        self.guidance, self.steps = guidance, steps
+        self.audio_drop, self.past_drop, self.past_noise = audio_drop, past_drop, past_noise
+        self.scheduler = build_sampler(sampler, diffusion_steps)
+        self.frontend = registry.FRONTENDS.build(frontend)
+        built = [
+            registry.EXTRACTORS.build(spec, features=self.frontend.features) for spec in extractors
+        ]
+        self.extractors = nn.ModuleList(built)
+        context = sum(extractor.context for extractor in built)
+        self.backbone = registry.BACKBONES.build(
+            backbone,
+            motion_size=motion_size,
+            context=context,
+            source_size=motion_size,
+            previous=previous,
+            window=window,
+        )
+        self.null_audio = nn.Parameter(torch.zeros(context))
+        self.null_past = nn.Parameter(torch.zeros(previous, motion_size))
+        self.mean: Tensor
+        self.whitening: Tensor
+        self.colouring: Tensor
+        self.source_mean: Tensor
+        self.source_scale: Tensor
+        self.alphas: Tensor
+        self.register_buffer("mean", torch.zeros(motion_size))
+        self.register_buffer("whitening", torch.eye(motion_size))
+        self.register_buffer("colouring", torch.eye(motion_size))
+        self.register_buffer("source_mean", torch.zeros(motion_size))
+        self.register_buffer("source_scale", torch.ones(motion_size))
+        self.register_buffer("alphas", self.scheduler.alphas_cumprod.clone(), persistent=False)
+
+    @torch.no_grad()
+    def fit_normalisation(self, deviations: Tensor, sources: Tensor) -> None:
+        """Take the statistics of deviations (F, M) and of sources' MD (K, M) as the model's own."""
+        values, vectors = torch.linalg.eigh(deviations.double().T.cov())
+        values = values.clamp(min=0)
+        if not values.max() > 0:
+            raise ValueError(
+                "the deviations do not vary, so there is no motion to learn: either all clips are "
+                "still, or the base model's motion encoder ignores its input"
+            )
+        scale = (values + WHITENING_FLOOR * values.mean()).sqrt()
+        self.mean.copy_(deviations.double().mean(0))
+        self.whitening.copy_(vectors / scale)
+        self.colouring.copy_((vectors * scale).T)
+        self.source_mean.copy_(sources.mean(0))
+        # One scale for all directions: those in which people hardly differ are to stay small.
+        self.source_scale.fill_(sources.std(0).square().mean().sqrt().clamp(min=1e-6))
+
+    def normalise(self, deviation: Tensor) -> Tensor:
+        """Deviations (…, M) in MD's units → whitened."""
+        return (deviation - self.mean) @ self.whitening
+
+    def restore(self, motion: Tensor) -> Tensor:
+        """Whitened motion (…, M) → deviations in MD's units."""
+        return motion @ self.colouring + self.mean
+
+    def listen(self, wave: Tensor) -> Tensor:
+        """Waves (B, T) → context (B, ceil(T / 640), E)."""
+        features = self.frontend(wave)
+        return torch.cat([extractor(features) for extractor in self.extractors], dim=2)
+
+    def training_loss(
+        self, md: Tensor, wave: Tensor, start: Tensor, source: Tensor, past: Tensor
+    ) -> dict[str, Tensor]:
+        """Loss terms of denoising one window a track; their weights are the caller's.
+
+        Args:
+            md: deviations of the window, (B, W, M).
+            wave: the whole track, (B, T).
+            start: the window's first frame within the track, (B,) int64.
+            source: MD of the portrait, (B, M).
+            past: deviations of the frames before the window, (B, previous, M).
+
+        Returns:
+            position: mean squared error of whitened motion.
+            velocity: that of its differences from frame to frame, from the last past frame on.
+        """
+        batch, window = md.shape[:2]
+        clean, before = self.normalise(md), self.normalise(past)
+        rows = torch.arange(batch, device=md.device)[:, None]
+        frames = start[:, None] + torch.arange(window, device=md.device)
+        audio = self.listen(wave)[rows, frames]
+
+        def chosen(share: float) -> Tensor:
+            return torch.rand(batch, 1, 1, device=md.device) < share
+
+        audio = torch.where(chosen(self.audio_drop), self.null_audio, audio)
+        level = self.past_noise * torch.rand(batch, 1, 1, device=md.device)
+        shown = before + level * torch.randn_like(before)
+        shown = torch.where(chosen(self.past_drop), self.null_past, shown)
+
+        t = torch.randint(len(self.alphas), (batch,), device=md.device)
+        alpha = self.alphas[t][:, None, None]
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn_like(clean)
+        predicted = self.backbone(noisy, t, audio, self._source(source), shown)
+        return {
+            "position": F.mse_loss(predicted, clean),
+            "velocity": F.mse_loss(_steps(before, predicted), _steps(before, clean)),
+        }
+
+    @torch.no_grad()
+    def generate(
+        self,
+        wave: Tensor,
+        source_motion: Tensor,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        mean: bool = False,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Waves and portraits to motion, of any length.
+
+        Windows follow one another, each starting from the last `previous` frames of the one
+        before; the first starts from the portrait itself. What does not change over the steps is
+        computed once.
+
+        Args:
+            wave: (B, T), 16 kHz, in [-1, 1].
+            source_motion: MD of the portraits, (B, M).
+            steps: denoising steps a window; None for the model's own number.
+            guidance: scale of what the audio adds to the prediction; 1 for none, None for the
+                model's own.
+            mean: give the expected motion instead of a sample: one step, no randomness, calmer
+                than a living head.
+            generator: source of all randomness; the same state gives the same motion.
+            progress: called with (steps done, steps in all).
+
+        Returns:
+            Deviations from the source's MD, (B, ceil(T / 640), M), 25 a second.
+        """
+        steps = self.steps if steps is None else steps
+        guidance = self.guidance if guidance is None else guidance
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        if source_motion.shape != (len(wave), self.motion_size):
+            raise ValueError(
+                f"source_motion must be ({len(wave)}, {self.motion_size}) beside this wave, got "
+                f"{tuple(source_motion.shape)}"
+            )
+        frames = -(-wave.shape[1] // FRAME)
+        windows = -(-frames // self.window)
+        # The last window is filled up with silence.
+        audio = self.listen(F.pad(wave, (0, windows * self.window * FRAME - wave.shape[1])))
+        source = self._source(source_motion)
+        past = self.normalise(source_motion.new_zeros(len(wave), self.previous, self.motion_size))
+        if mean:
+            steps = 1
+        done: list[Tensor] = []
+        for index, heard in enumerate(audio.split(self.window, dim=1)):
+
+            def predict(
+                noisy: Tensor, t: Tensor, heard: Tensor = heard, past: Tensor = past
+            ) -> Tensor:
+                return self._predict(noisy, t, heard, source, past, guidance)
+
+            def tick(step: int, index: int = index) -> None:
+                if progress is not None:
+                    progress(index * steps + step, windows * steps)
+
+            shape = (len(wave), self.window, self.motion_size)
+            if mean:
+                last = torch.tensor(len(self.alphas) - 1, device=wave.device)
+                motion = predict(audio.new_zeros(shape), last)
+                tick(1)
+            else:
+                device = wave.device if generator is None else generator.device
+                noise = torch.randn(shape, generator=generator, device=device).to(audio)
+                motion = self._denoise(noise, predict, steps, tick)
+            past = motion[:, -self.previous :]
+            done.append(motion)
+        return self.restore(torch.cat(done, dim=1)[:, :frames])
+
+    def _denoise(
+        self,
+        motion: Tensor,
+        predict: Callable[[Tensor, Tensor], Tensor],
+        steps: int,
+        tick: Callable[[int], None],
+    ) -> Tensor:
+        self.scheduler.set_timesteps(steps, device=motion.device)
+        for step, t in enumerate(self.scheduler.timesteps, 1):
+            motion = self.scheduler.step(predict(motion, t), t, motion).prev_sample
+            tick(step)
+        return motion
+
+    def _predict(
+        self, noisy: Tensor, t: Tensor, audio: Tensor, source: Tensor, past: Tensor, guidance: float
+    ) -> Tensor:
+        """The denoiser's x0; with guidance, both branches in one batch."""
+        t = t.expand(len(noisy))
+        if guidance == 1:
+            return self.backbone(noisy, t, audio, source, past)
+        deaf = self.null_audio.expand_as(audio)
+        heard, unheard = self.backbone(
+            noisy.repeat(2, 1, 1),
+            t.repeat(2),
+            torch.cat([audio, deaf]),
+            source.repeat(2, 1),
+            past.repeat(2, 1, 1),
+        ).chunk(2)
+        return unheard + guidance * (heard - unheard)
+
+    def _source(self, source: Tensor) -> Tensor:
+        return (source - self.source_mean) / self.source_scale
+
+
+def _steps(past: Tensor, motion: Tensor) -> Tensor:
+    return torch.cat([past[:, -1:], motion], dim=1).diff(dim=1)
+
+
+def build_sampler(spec: Spec, diffusion_steps: int) -> Any:
+    """The diffusers scheduler that `spec` names, set to this model's cosine schedule and x0."""
+    settings = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = settings.pop("name", None)
+    if name not in SAMPLERS:
+        raise ValueError(f"unknown sampler {name!r}; there are {', '.join(SAMPLERS)}")
+    fixed: dict[str, Any] = {
+        "num_train_timesteps": diffusion_steps,
+        "beta_schedule": "squaredcos_cap_v2",
+        "prediction_type": "sample",
+        "timestep_spacing": "trailing",  # starts at the last step, where all is noise
+    }
+    if name == "ddim":
+        fixed["clip_sample"] = False  # whitened motion is not bounded by 1
+    return getattr(diffusers, SAMPLERS[name])(**(fixed | settings))
