@@ -217,6 +217,13 @@ def _native_call(
     scale: float,
     return_lse: bool,
 ) -> tuple[Tensor, Tensor]:
+    # torch.compile refuses an autograd.Function that gets one tensor twice, as self-attention does.
+    if v is k:
+        v = v.view_as(v)
+    if k is q or v is q:
+        q = q.view_as(q)
+    if k_regions is q_regions:
+        k_regions = k_regions.view_as(k_regions)
     out, lse = _RegionAttention.apply(q, k, v, q_regions, k_regions, scale)
     return out, lse
 

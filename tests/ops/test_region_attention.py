@@ -311,6 +311,20 @@ def test_compiles_into_one_graph() -> None:
         torch.testing.assert_close(x, expected[key])
 
 
+def test_compiles_where_one_tensor_is_everything() -> None:
+    (q, *_), (words, _) = Case().tensors(torch.float32)
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        return region_attention(x, x, x, words, words, return_lse=True)
+
+    leaf = q.requires_grad_()
+    expected = torch.autograd.grad(run(leaf)[0].square().sum(), leaf)
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(
+        torch.autograd.grad(compiled(leaf)[0].square().sum(), leaf), expected
+    )
+
+
 def test_autocast_is_that_of_scaled_dot_product_attention() -> None:
     qkv, regions = Case(words=(1,)).tensors(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
