@@ -77,7 +77,7 @@ class BaseTask:
             distance = (predicted - target).square().sum(1, keepdim=True).add(1e-6).sqrt()
             flow = flow + (distance * share).sum() / share.sum().clamp(min=1.0)
         flow = flow * FLOW_SIZE / 2 / len(rendered.fields)
-        kept = 1 - rendered.generated
+        kept = resize(1 - rendered.generated, visible.shape[-2:])
         # 0.982 is what a pixel shows that the decoder says nothing about; see the mask of LMDD.
         mask = F.binary_cross_entropy(
             (kept * 0.982).clamp(1e-4, 0.9999), visible, weight=weight.sqrt()
@@ -107,7 +107,8 @@ class BaseTask:
         target = batch["target"]
         rendered = self.model.decode(source, deviation)
         truth, visible = batch["displacement"], batch["visible"]
-        error = (rendered.displacement - truth).norm(dim=-1) * FLOW_SIZE / 2
+        predicted = resize(rendered.displacement.movedim(-1, 1), truth.shape[1:3]).movedim(1, -1)
+        error = (predicted - truth).norm(dim=-1) * FLOW_SIZE / 2
         truth.norm(dim=-1) * FLOW_SIZE / 2
         other = self.model.decode(source, deviation.roll(1, 0)).image
         return {

@@ -33,7 +33,7 @@ class LMDD(nn.Module):
         channels: int = 16,
         layers: int = 4,
         motion_size: int = 64,
-        widths: Sequence[int] = (64, 48, 24),
+        widths: Sequence[int] = (64, 48, 32),
         regions: int = 6,
         heads: int = 4,
         attention: bool = True,

@@ -32,12 +32,12 @@ class MADRenderer(nn.Module):
         super().__init__()
         volume = channels * layers
         self.layer_attention = nn.Conv2d(volume, layers, 3, 1, 1)
-        self.entry = ConvBlock(volume + skip_channels[0] + 1, width)
+        self.entry = ConvBlock(volume + skip_channels[0], width)
         self.trunk = nn.Sequential(*(ResBlock(width) for _ in range(blocks)))
         self.to_half = nn.Conv2d(width, width // 2, 1)
-        self.half_join = ConvBlock(width // 2 + skip_channels[1] + 1, width // 2)
+        self.half_join = ConvBlock(width // 2 + skip_channels[1], width // 2)
         self.to_full = nn.Conv2d(width // 2, width // 4, 1)
-        self.full_join = ConvBlock(width // 4 + skip_channels[2] + 3 + 1, width // 4)
+        self.full_join = ConvBlock(width // 4 + skip_channels[2], width // 4)
         self.to_rgb = nn.Conv2d(width // 4, 3, 3, 1, 1)
 
     def generate(
@@ -45,7 +45,6 @@ class MADRenderer(nn.Module):
         volume: Tensor,
         skips: Sequence[Tensor],
         masks: Sequence[Tensor],
-        source: Tensor,
     ) -> Tensor:
         """The generated branch alone: (B, 3, 4h, 4w)."""
         flat = volume.flatten(1, 2)
@@ -55,8 +54,7 @@ class MADRenderer(nn.Module):
         x = self.trunk(self.entry(torch.cat([attended, quarter], 1)))
         x = resize(self.to_half(x), half.shape[-2:])
         x = resize(self.to_full(self.half_join(torch.cat([x, half], 1))), full.shape[-2:])
-        pixels = resize(source, full.shape[-2:]) * full[:, -1:]
-        return torch.sigmoid(self.to_rgb(self.full_join(torch.cat([x, full, pixels], 1))))
+        return torch.sigmoid(self.to_rgb(self.full_join(torch.cat([x, full], 1))))
 
     def forward(
         self,
@@ -65,13 +63,13 @@ class MADRenderer(nn.Module):
         masks: Sequence[Tensor],
         source: Tensor,
     ) -> Tensor:
-        generated = resize(self.generate(volume, skips, masks, source), source.shape[-2:])
+        generated = resize(self.generate(volume, skips, masks), source.shape[-2:])
         kept = resize(masks[-1], source.shape[-2:])
         return torch.lerp(generated.to(source.dtype), source, kept.to(source.dtype))
 
 
 def _masked(skip: Tensor, masks: Sequence[Tensor]) -> Tensor:
-    """A skip times the mask nearest in size, with that mask as one more channel."""
+    """A skip times the mask nearest in size."""
     mask = min(masks, key=lambda m: abs(m.shape[-1] - skip.shape[-1]))
     mask = F.interpolate(mask, skip.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.cat([skip * mask, mask], 1)
+    return skip * mask
