@@ -1,0 +1,121 @@
+"""Stage 1 as a whole: what its output must be whatever its weights are."""
+
+import pytest
+import torch
+
+from motion_lab.models.base_model import BaseModel, image_plane
+
+TINY = {
+    "image_size": 64,
+    "working_size": 64,
+    "motion_size": 24,
+    "encoder": {"name": "conv_volume", "channels": 4, "layers": 2, "width": 8, "blocks": 1},
+    "motion_encoder": {
+        "name": "deviation",
+        "width": 8,
+        "dim": 16,
+        "depth": 1,
+        "heads": 2,
+        "view_size": 64,
+        "crop_size": [16, 16],
+        "read": 4,
+    },
+    "motion_decoder": {"name": "lmdd", "widths": [16, 16, 8], "regions": 3, "heads": 2},
+    "renderer": {"name": "mad", "width": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> BaseModel:
+    torch.manual_seed(0)
+    model = BaseModel(**TINY)
+    with torch.no_grad():  # gives the batch statistics their running values
+        for _ in range(30):
+            model(torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64))
+    return model.eval()
+
+
+@pytest.fixture
+def portrait() -> torch.Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_zero_deviation_returns_the_source_exactly(model, portrait):
+    source = model.encode_source(portrait)
+    rendered = model.decode(source, torch.zeros(2, 24))
+    torch.testing.assert_close(rendered.image, portrait, rtol=0, atol=1e-6)
+    assert rendered.displacement.abs().max() == 0
+    assert rendered.generated.abs().max() == 0
+
+
+def test_the_driving_frame_moves_the_source(model, portrait):
+    driving = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    rendered = model(portrait, driving)
+    assert rendered.displacement.abs().mean() > 1e-4
+    assert (rendered.image - portrait).abs().mean() > 1e-4
+    assert 0 <= rendered.image.min() and rendered.image.max() <= 1
+
+
+def test_a_portrait_larger_than_the_working_size_is_moved_at_its_own_size(model, portrait):
+    large = torch.nn.functional.interpolate(portrait, scale_factor=2.0)
+    source = model.encode_source(large)
+    rendered = model.decode(source, torch.full((2, 24), 0.3))
+    assert rendered.image.shape == large.shape
+    still = model.decode(source, torch.zeros(2, 24)).image
+    torch.testing.assert_close(still, large, rtol=0, atol=1e-6)
+
+
+def test_one_source_serves_many_frames(model, portrait):
+    source = model.encode_source(portrait[:1])
+    deviations = torch.randn(3, 24, generator=torch.Generator().manual_seed(3))
+    together = model.decode(source.expand(3), deviations).image
+    apart = torch.cat([model.decode(source, d[None]).image for d in deviations])
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+
+
+def test_the_image_plane_is_the_weighted_mean_of_the_layers(model, portrait):
+    source = model.encode_source(portrait)
+    field = model.decode(source, torch.full((2, 24), 0.5)).fields[-1]
+    by_hand = torch.zeros_like(field.displacement[:, 0, ..., :2])
+    for layer in range(2):
+        by_hand += field.weight[:, layer, ..., None] * field.displacement[:, layer, ..., :2]
+    torch.testing.assert_close(image_plane(field), by_hand)
+
+
+def test_frame_and_displacements_teach_every_parameter():
+    torch.manual_seed(0)
+    model = BaseModel(**TINY)
+    rendered = model(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
+    loss = rendered.image.square().mean()
+    for field in rendered.fields:
+        loss = loss + image_plane(field).square().mean()
+    loss.backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "motion_size"),
+    [("linear", "lmdd", 24), ("keypoints", "first_order", 24), ("deviation", "first_order", 24)],
+)
+def test_baselines_fit_behind_the_same_interfaces(encoder, decoder, motion_size, portrait):
+    torch.manual_seed(0)
+    settings = {
+        **TINY,
+        "motion_size": motion_size,
+        "motion_encoder": {"name": encoder, "width": 8, "view_size": 64},
+        "motion_decoder": decoder,
+    }
+    rendered = BaseModel(**settings)(portrait, portrait.flip(0))
+    assert rendered.image.shape == portrait.shape
+    assert torch.isfinite(rendered.image).all()
+
+
+def test_the_ablation_without_depth_attention_and_mask_runs(portrait):
+    settings = {
+        **TINY,
+        "depth": "none",
+        "motion_decoder": {"name": "lmdd", "widths": [16, 16, 8], "attention": False, "mask": False},
+    }
+    rendered = BaseModel(**settings)(portrait, portrait.flip(0))
+    assert rendered.generated.abs().max() == 0
