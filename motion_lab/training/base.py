@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from motion_lab.components.blocks import resize
+from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, build_pairs
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import REGIONS
@@ -20,15 +19,17 @@ from motion_lab.models.base_model import BaseModel, Rendered, image_plane
 class BaseTask:
     """What the training loop needs of stage 1 (see :class:`motion_lab.training.loop.Task`)."""
 
-    def __init__(self, config: Any, device: torch.device) -> None:
+    def __init__(self, config: Config, device: torch.device) -> None:
         data, training = config.data, config.training
         self.device = device
         self.facts: dict[str, str] = {}
         self.seed, self.batch_size = training.seed, training.batch_size
         self.weights = dict(training.losses)
         self.cross_identity = data.cross_identity
-        self.model = BaseModel(**config.model).to(device)
-        self.probe = torch.nn.Linear(self.model.motion_size, len(MOTION)).to(device)
+        self.facts: dict[str, str] = {}
+        # Channels last is what convolutions on a CPU and tensor cores want.
+        self.model = BaseModel(**config.model).to(device, memory_format=torch.channels_last)
+        self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
         folder = Path(data.folder)
         threads = torch.get_num_threads()
         self.bank = build_pairs(folder / "train", data.groups, data.size, data.seed, threads)
