@@ -63,9 +63,7 @@ def test_the_same_seed_gives_the_same_frames_on_any_number_of_threads():
 
 def test_only_the_channels_asked_for_are_computed_and_they_do_not_depend_on_the_others():
     frames = render(head(), motion(yaw=0.2)[None], 48, channels=("regions",))
-    assert frames.image is None
-    assert frames.depth is None
-    assert frames.landmarks is None
+    assert frames.image.size == frames.depth.size == frames.landmarks.size == 0
     assert np.array_equal(frames.regions, render(head(), motion(yaw=0.2)[None], 48).regions)
 
 

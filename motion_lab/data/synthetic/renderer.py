@@ -6,7 +6,7 @@ the frame, the eyes 0.19 of the width apart, the chin near y = 0.77.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,12 +19,12 @@ __all__ = ["LANDMARK_NAMES", "REGIONS", "Frames", "flow", "render"]
 
 
 class Frames(NamedTuple):
-    """What :func:`render` gives; a channel that was not asked for is None."""
+    """What :func:`render` gives; a channel that was not asked for is empty, of shape (0,)."""
 
-    image: np.ndarray | None  # (F, S, S, 3) uint8
-    depth: np.ndarray | None  # (F, S, S) float32, 100 mm from the camera's plane; 0 = background
-    regions: np.ndarray | None  # (F, S, S) uint8, indices of REGIONS
-    landmarks: np.ndarray | None  # (F, L, 2) float32, x then y, fractions of the frame
+    image: np.ndarray  # (F, S, S, 3) uint8
+    depth: np.ndarray  # (F, S, S) float32, 100 mm from the camera's plane; 0 = background
+    regions: np.ndarray  # (F, S, S) uint8, indices of REGIONS
+    landmarks: np.ndarray  # (F, L, 2) float32, x then y, fractions of the frame
 
 
 def render(
@@ -56,20 +56,22 @@ def render(
         raise ValueError(f"channels: unknown {sorted(unknown)}, known are {CHANNELS}")
     frames = len(motion)
 
-    def wanted(name: str, dtype: type, *last: int) -> Any:
-        return np.empty((frames, size, size, *last), dtype) if name in channels else None
+    def room(name: str, dtype: type, *last: int) -> np.ndarray:
+        return np.empty((frames, *last) if name in channels else 0, dtype)
 
-    image = wanted("image", np.uint8, 3)
-    depth = wanted("depth", np.float32)
-    regions = wanted("regions", np.uint8)
+    result = Frames(
+        room("image", np.uint8, size, size, 3),
+        room("depth", np.float32, size, size),
+        room("regions", np.uint8, size, size),
+        room("landmarks", np.float32, len(LANDMARK_NAMES), 2),
+    )
     native = _native.cpu()
-    if frames and not (image is None and depth is None and regions is None):
-        native.head_render(identity.packed, motion, size, samples, threads, image, depth, regions)
-    landmarks = None
+    traced = [getattr(result, name) if name in channels else None for name in CHANNELS[:3]]
+    if frames and any(array is not None for array in traced):
+        native.head_render(identity.packed, motion, size, samples, threads, *traced)
     if "landmarks" in channels:
-        landmarks = np.empty((frames, len(LANDMARK_NAMES), 2), np.float32)
-        native.head_landmarks(identity.packed, motion, _marks(identity), landmarks)
-    return Frames(image, depth, regions, landmarks)
+        native.head_landmarks(identity.packed, motion, _marks(identity), result.landmarks)
+    return result
 
 
 def flow(
