@@ -4,13 +4,14 @@ from motion_lab.ops._backends import backends, choose_from_environment, use_back
 from motion_lab.ops._native import NativeModuleError
 from motion_lab.ops.grid_sample import grid_sample, warp
 from motion_lab.ops.region_attention import region_attention
-from motion_lab.ops.selective_scan import selective_scan_step
+from motion_lab.ops.selective_scan import selective_scan, selective_scan_step
 
 __all__ = [
     "NativeModuleError",
     "backends",
     "grid_sample",
     "region_attention",
+    "selective_scan",
     "selective_scan_step",
     "use_backend",
     "warp",
