@@ -90,7 +90,7 @@ class MotionModelConfig:
     """Frames predicted before the window, which condition it weakly."""
     diffusion_steps: int = 1000
     sampler: Any = MISSING
-    """A scheduler of diffusers: its class as ``name``, and its settings."""
+    """A scheduler of diffusers, ``ddim`` or ``dpm_solver++``, and its settings."""
     guidance: float = MISSING
     """Scale of classifier-free guidance when generating; 1 is without."""
     steps: int = MISSING
@@ -142,21 +142,17 @@ class BaseDataConfig:
 
 @dataclass
 class MotionDataConfig:
-    """What stage 2 is trained on: synthetic speech with the motion that goes with it."""
+    """What stage 2 is trained on: people speaking, seen through a stage 1."""
 
     base: str = MISSING
     """Checkpoint of stage 1 whose motion features are learned: a preset's name or a folder."""
     folder: str = MISSING
     """Where the clips' features are kept; made on the first run, reused by later ones."""
-    clips: int = MISSING
-    held_out_clips: int = MISSING
-    """Clips of other people and sentences, for validation."""
-    seed: int = 0
+    dataset: Any = MISSING
 
     def check(self) -> None:
         """Raise ValueError, with its path, for a value that does not make sense."""
-        for name in ("clips", "held_out_clips"):
-            _at_least("data", name, getattr(self, name), 1)
+        self.dataset = _spec("data.dataset", self.dataset)
 
 
 @dataclass

@@ -25,10 +25,10 @@ model:
   extractors: [mamba_global, {name: mamba_local, width: 8}]
   backbone: {name: transformer}
   window: 8
-  sampler: DDIMScheduler
+  sampler: ddim
   guidance: 2
   steps: 5
-data: {base: small, folder: here, clips: 3, held_out_clips: 1}
+data: {base: small, folder: here, dataset: {name: heads, clips: 3}}
 training: {steps: 10, batch_size: 2}
 """
 

@@ -85,7 +85,7 @@ def test_plugin_is_loaded_before_training():
 MOTION = """
 model: {motion_size: 2, frontend: a, extractors: [b], backbone: c, window: 4, sampler: d,
         guidance: 1, steps: 2}
-data: {base: first, folder: here, clips: 1, held_out_clips: 1}
+data: {base: first, folder: here, dataset: heads}
 training: {steps: 8, batch_size: 2}
 """
 

@@ -1,0 +1,98 @@
+"""Synthetic heads that speak, seen through the motion encoder of a base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from motion_lab.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from motion_lab.data.synthetic.identity import sample_identity
+from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.renderer import render
+from motion_lab.data.synthetic.sentences import random_sentence
+from motion_lab.data.synthetic.speech import SILENCE, Speech, sample_voice, speak
+from motion_lab.data.synthetic.visemes import talking_motion
+from motion_lab.files import whole_file
+from motion_lab.models.base_model import BaseModel
+from motion_lab.training.motion_data import Clip, MotionClips
+
+
+def talking_heads(
+    base: BaseModel,
+    folder: Path,
+    clips: int = 240,
+    held_out: int = 16,
+    frames: int = 125,
+    seed: int = 0,
+) -> MotionClips:
+    """Synthetic heads that speak, seen through the motion encoder of `base`.
+
+    Every clip has a face, a voice and sentences of its own. Clips are kept in `folder`, and an
+    interrupted build goes on from there: clip i depends on (seed, i) alone.
+
+    Args:
+        clips: how many to train on.
+        held_out: how many to validate on: other people, sentences and voices.
+        frames: length of every clip.
+    """
+    kept = folder / f"talking_heads-seed{seed}-{frames}frames"
+    return MotionClips(
+        _clips(kept / "train", clips, seed, frames, base),
+        _clips(kept / "held_out", held_out, seed, frames, base, held_out=True),
+    )
+
+
+def _clips(
+    folder: Path, count: int, seed: int, frames: int, base: BaseModel, held_out: bool = False
+) -> list[Clip]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index:05d}.npz" for index in range(count)]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    for index in track(missing, f"Filming {folder.name} clips", disable=not missing):
+        rng = np.random.default_rng([seed, held_out, index])
+        clip = film(rng, frames, base, held_out=held_out)
+        with whole_file(paths[index]) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, **clip._asdict())
+    return [Clip(**np.load(path)) for path in paths]
+
+
+def film(rng: np.random.Generator, frames: int, base: BaseModel, *, held_out: bool = False) -> Clip:
+    """One clip: somebody new says something new, held-out ones in voices never trained on."""
+    speech = speech_of_length(rng, frames, held_out=held_out)
+    motion = talking_motion(speech, rng)
+    # The portrait comes first: the same person at rest.
+    poses = np.concatenate([np.zeros_like(motion[:1]), motion])
+    pictures = render(
+        sample_identity(rng), poses, base.working_size, threads=torch.get_num_threads()
+    ).image
+    device = next(base.parameters()).device
+    features = []
+    with torch.inference_mode():
+        for some in torch.from_numpy(pictures).split(64):
+            image = some.to(device).movedim(-1, 1).float() / 255
+            features.append(base.encode_motion(image).float().cpu())
+    md = torch.cat(features).numpy()
+    return Clip(speech.wave, md[1:] - md[0], md[0], motion[:, MOTION.index("jaw")].copy())
+
+
+def speech_of_length(rng: np.random.Generator, frames: int, *, held_out: bool = False) -> Speech:
+    """Random sentences by a random speaker, after a short silence, cut or filled up to `frames`."""
+    voice: dict[str, Any] = sample_voice(rng, held_out=held_out)
+    spoken = speak(f"{random_sentence(rng)} {random_sentence(rng)}", **voice)
+    length = frames * SAMPLES_PER_FRAME
+    lead = int(rng.uniform(0.05, 0.4) * SAMPLE_RATE)
+    wave = np.zeros(length, np.float32)
+    heard = spoken.wave[: length - lead]
+    wave[lead : lead + len(heard)] = heard
+    start, end = lead / SAMPLE_RATE, length / SAMPLE_RATE
+    phonemes = [(0.0, start, SILENCE)]
+    for begin, stop, symbol in spoken.phonemes:
+        if begin + start < end:
+            phonemes.append((begin + start, min(stop + start, end), symbol))
+    if phonemes[-1][1] < end:
+        phonemes.append((phonemes[-1][1], end, SILENCE))
+    return Speech(wave, tuple(phonemes))
