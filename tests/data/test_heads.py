@@ -1,14 +1,19 @@
 """Synthetic heads: what is rendered, what is labelled and the flow between frames agree."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from motion_lab.data.portrait import find_face, frame_face
 from motion_lab.data.synthetic.identity import Identity, sample_identity
 from motion_lab.data.synthetic.motion import sample_motion, sample_poses
 from motion_lab.data.synthetic.parameters import LIMITS, MOTION, REGIONS
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, flow, render
+from motion_lab.errors import UsageError
+from motion_lab.ops import _native
 
 # Light from everywhere and no gloss: a point then looks the same in every pose, up to occlusion.
 FLAT = {
@@ -42,6 +47,16 @@ def psnr_where(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     return 10 * np.log10(255**2 / error)
 
 
+def crop_around_face(image: np.ndarray):
+    """Where the portrait crop would cut this frame, or None where it finds no face."""
+    wide = np.pad(image, ((64, 64), (64, 64), (0, 0)), mode="edge")
+    try:
+        framing = frame_face(find_face(wide))
+    except UsageError:
+        return None
+    return replace(framing, centre=(framing.centre[0] - 64, framing.centre[1] - 64))
+
+
 def warped(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     size = len(image)
     line = (torch.arange(size) + 0.5) / size * 2 - 1
@@ -59,6 +74,26 @@ def test_the_same_seed_gives_the_same_frames_on_any_number_of_threads():
     for a, b in zip(one, two, strict=True):
         assert np.array_equal(a, b)
     assert not np.array_equal(one.image, render(head(4), poses, 64).image)
+
+
+def test_every_instruction_set_renders_the_same():
+    native = _native.cpu()
+    best = native.isa()
+    poses = sample_poses(np.random.default_rng(1), 2)
+    expected = render(head(), poses, 64)
+    try:
+        for isa in ("baseline", "avx2"):
+            try:
+                native.set_isa(isa)
+            except ValueError:
+                continue  # this machine lacks it
+            frames = render(head(), poses, 64)
+            differs = np.abs(frames.image.astype(int) - expected.image).max(-1) > 8
+            assert differs.mean() < 1e-3
+            assert (frames.regions != expected.regions).mean() < 1e-3
+            assert np.allclose(frames.landmarks, expected.landmarks, atol=1e-4)
+    finally:
+        native.set_isa(best)
 
 
 def test_only_the_channels_asked_for_are_computed_and_they_do_not_depend_on_the_others():
@@ -114,6 +149,20 @@ def test_framing_is_that_of_the_portrait_crop():
     assert np.allclose((left + right) / 2, (0.5, 0.42), atol=0.01)
     assert np.allclose((right - left)[:, 0], 0.19, atol=0.025)
     assert np.allclose(chin[:, 1], 0.75, atol=0.05)
+
+
+def test_a_cascade_made_for_photographs_finds_heads_and_the_portrait_crop_returns_the_frame():
+    framings = []
+    for seed in range(12):
+        image = render(head(seed), motion()[None], 256, samples=2, channels=("image",)).image[0]
+        framing = crop_around_face(image)
+        if framing is not None:
+            framings.append((framing.side, *framing.centre))
+    assert len(framings) >= 8
+    side, x, y = np.median(framings, axis=0) / 256
+    assert abs(side - 1) < 0.08
+    assert abs(x - 0.5) < 0.02
+    assert abs(y - 0.5) < 0.03
 
 
 def test_landmarks_lie_on_what_they_name():
