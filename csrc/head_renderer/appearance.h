@@ -12,7 +12,7 @@ struct Surface {
 };
 
 HEAD_INLINE std::uint32_t seed_of(const Identity& I, std::uint32_t salt) {
-  return (std::uint32_t)(I.seed * 65536.f) * 31u + salt;
+  return (std::uint32_t)(std::int64_t)(I.seed * 65536.f) * 31u + salt;
 }
 HEAD_INLINE V3 rgb(float r, float g, float b) { return splat(F3{r, g, b}); }
 HEAD_INLINE V3 scaled(V3 p, float a, float b, float c) { return {p.x * a, p.y * b, p.z * c}; }
@@ -47,103 +47,129 @@ HEAD_INLINE V3 skin_tone(const Identity& I, V3 c) {
   return s;
 }
 
-// The face in its canonical coordinates.
-HEAD_INLINE void face_surface(const Pose& P, V3 c, vf posed_z, Surface& out) {
-  const Identity& I = *P.id;
-  vf x = vabs(c.x), y = c.y;
-  vf front = smoothstep(0.05f, 0.35f, c.z);
-  V3 s = skin_tone(I, c);
-  vf red = (patch(x, y, I.cheek_x, I.cheek_y - 0.06f, 0.26f, 0.22f) +
-            patch(x, y, 0.f, I.nose_y, 0.16f, 0.14f)) *
-           front * I.blush;
-  s = {s.x * (1.f + 0.08f * red), s.y * (1.f - 0.35f * red), s.z * (1.f - 0.3f * red)};
-  // nostrils
-  vf nostril = patch(x, y, 0.62f * I.wing_x, I.nose_y - 0.095f, 0.045f, 0.034f) * front;
+// A point of the canonical face, with what several painters need of it.
+struct FacePoint {
+  V3 c;
+  vf x, y;                             // x folded to one side
+  vf front;                            // 0 behind the cheeks
+  vf over_line, lip_upper, lip_lower;  // height over the lip line; the lips' thickness there
+};
+
+HEAD_INLINE void paint_blush(const Identity& I, const FacePoint& f, V3& s) {
+  vf red = (patch(f.x, f.y, I.cheek_x, I.cheek_y - 0.06f, 0.26f, 0.22f) +
+            patch(f.x, f.y, 0.f, I.nose_y, 0.16f, 0.14f)) *
+           f.front * I.blush;
+  s = s * V3{1.f + 0.08f * red, 1.f - 0.35f * red, 1.f - 0.3f * red};
+  vf nostril = patch(f.x, f.y, 0.62f * I.wing_x, I.nose_y - 0.095f, 0.045f, 0.034f) * f.front;
   s = s * (1.f - 0.75f * clamp01(2.f * nostril));
-  // round the eyes: bags, eye shadow, the lid's crease, lashes
-  vf u = x - I.eye_x, v = y - lid_line(I, u), q = u * (1.f / I.eye_w);
+}
+
+HEAD_INLINE void paint_forehead(const Identity& I, const FacePoint& f, V3& s) {
+  if (I.wrinkles <= 0.05f) return;
+  vf bend = noise(scaled(f.c, 4.f, 2.f, 0.f), seed_of(I, 5)) * 0.35f;
+  vf line = sin_turns(f.y * 9.f + bend);
+  s = s * (1.f - 0.25f * I.wrinkles * clamp01(line * 3.f - 1.6f) *
+                     patch(f.x, f.y, 0.f, 0.55f, 0.5f, 0.26f) * f.front);
+}
+
+// Bags, eye shadow, the crease of the lid, lashes.
+HEAD_INLINE void paint_lids(const Identity& I, const FacePoint& f, V3& s) {
+  vf u = f.x - I.eye_x, v = f.y - lid_line(I, u), q = u * (1.f / I.eye_w);
   vf shape = opening(q);
-  vf bag = patch(x, y, I.eye_x - 0.02f, -0.13f, 0.17f, 0.10f) * I.bags;
+  vf bag = patch(f.x, f.y, I.eye_x - 0.02f, -0.13f, 0.17f, 0.10f) * I.bags;
   s = s * V3{1.f - 0.20f * bag, 1.f - 0.32f * bag, 1.f - 0.22f * bag};
-  vf lid = bump(q * q * 0.72f) * clamp01(v * 40.f) * clamp01((0.13f - v) * 14.f) * front;
+  vf lid = bump(q * q * 0.72f) * clamp01(v * 40.f) * clamp01((0.13f - v) * 14.f) * f.front;
   paint(s, rgb(I.shadow_red, I.shadow_green, I.shadow_blue), lid * I.shadow);
-  vf crease_v = (v - I.crease * (0.35f + 0.65f * shape)) * (1.f / 0.024f);
-  s = s * splat(1.f) * (1.f - 0.42f * bump(crease_v * crease_v) * clamp01(shape * 2.f) * front);
-  vf edge = clamp01((1.12f - vabs(q)) * 8.f) * front;
-  vf upper_lash =
-      bump((v - 0.004f) * (1.f / 0.030f) * (v - 0.004f) * (1.f / 0.030f)) * clamp01(v * 1e3f);
-  vf lower_lash = bump(v * v * (1.f / (0.018f * 0.018f))) * clamp01(-v * 1e3f) * 0.35f;
-  s = s * (1.f - edge * (upper_lash + lower_lash) * I.lash);
-  // wrinkles of the forehead
-  if (I.wrinkles > 0.05f) {
-    vf bend = noise(scaled(c, 4.f, 2.f, 0.f), seed_of(I, 5)) * 0.35f;
-    vf line = sin_turns(y * 9.f + bend);
-    s = s * (1.f - 0.25f * I.wrinkles * clamp01(line * 3.f - 1.6f) *
-                       patch(x, y, 0.f, 0.55f, 0.5f, 0.26f) * front);
-  }
-  out.region = splat_int(kSkin);
-  // hair painted on the skull
-  if (I.buzz > 0.f) {
-    vf margin = hairline(I, c) + 0.02f * noise(scaled(c, 14.f, 14.f, 14.f), seed_of(I, 6));
-    vf on = smoothstep(0.f, 0.07f, margin) * smoothstep(-0.75f, -0.45f, c.y - 0.4f * (c.z + 0.4f)) *
-            I.buzz;
-    on = on * (1.f - smoothstep(0.01f, -0.02f, ear_distance(I, c) - 0.03f));
-    paint(s, hair_colour(I, c), on);
-    out.region = select((on > 0.5f), splat_int(kHair), out.region);
-  }
-  // beard, moustache, stubble
-  vf lip_upper, lip_lower;
-  lip_profile(I, c.x, lip_upper, lip_lower);
-  vf w = y - lip_line(I, c.x);
-  if (I.beard + I.moustache + I.stubble > 0.f) {
-    vf bristle = noise(scaled(c, 40.f, 16.f, 30.f), seed_of(I, 7));
-    vf edge_y =
-        mix(splat(I.mouth_y - 0.05f) - lip_lower, I.mouth_y + 0.03f + 0.8f * (x - I.mouth_w),
-            smoothstep(I.mouth_w - 0.06f, I.mouth_w + 0.08f, x));
-    vf beard =
-        smoothstep(-0.03f, 0.07f, edge_y - y + 0.04f * bristle) * smoothstep(-0.28f, -0.05f, c.z);
-    vf must = patch(x, w, 0.05f, I.lip_up + 0.075f, I.mouth_w * 1.05f, 0.10f) * 1.6f * front;
-    must = clamp01(must) * clamp01((w - lip_upper) * 60.f);
-    V3 dark = hair_colour(I, c);
-    vf grain = 0.75f + 0.25f * bristle;
-    vf any_hair = vmax(beard, must);
-    paint(s, mix(s, dark, splat(0.5f)), clamp01(any_hair * I.stubble * grain));
-    paint(s, dark, clamp01(vmax(beard * I.beard, must * I.moustache) * grain * 1.15f));
-  }
-  // lips
-  vf inside = vmin(lip_upper - w, w + lip_lower);
-  vf lips =
-      smoothstep(-0.010f, 0.010f, inside) * smoothstep(1.02f, 0.94f, x * (1.f / I.mouth_w)) * front;
-  vf grain = noise(scaled(c, 70.f, 9.f, 9.f), seed_of(I, 8));
-  V3 lip = rgb(I.lip_red, I.lip_green, I.lip_blue) * (1.f + 0.10f * grain);
-  paint(s, lip, lips);
-  vf slit = bump(w * w * (1.f / (0.016f * 0.016f))) *
-            smoothstep(1.05f, 0.95f, x * (1.f / I.mouth_w)) * front;
-  s = s * (1.f - I.lip_line * slit);
-  out.region = select(lips > 0.5f, splat_int(kLips), out.region);
-  // brows
-  vf along = (x - I.brow_in) * (1.f / (I.brow_out - I.brow_in));
+  vf crease = (v - I.crease * (0.35f + 0.65f * shape)) * (1.f / 0.024f);
+  s = s * (1.f - 0.42f * bump(crease * crease) * clamp01(shape * 2.f) * f.front);
+  vf upper = (v - 0.004f) * (1.f / 0.030f), lower = v * (1.f / 0.018f);
+  vf lashes =
+      bump(upper * upper) * clamp01(v * 1e3f) + bump(lower * lower) * clamp01(-v * 1e3f) * 0.35f;
+  s = s * (1.f - clamp01((1.12f - vabs(q)) * 8.f) * f.front * lashes * I.lash);
+}
+
+// Hair too short to have a shape; gives where it is.
+HEAD_INLINE vi paint_scalp(const Identity& I, const FacePoint& f, V3& s) {
+  if (I.buzz <= 0.f) return vi{};
+  vf margin = hairline(I, f.c) + 0.02f * noise(scaled(f.c, 14.f, 14.f, 14.f), seed_of(I, 6));
+  vf on = smoothstep(0.f, 0.07f, margin) *
+          smoothstep(-0.75f, -0.45f, f.c.y - 0.4f * (f.c.z + 0.4f)) * I.buzz;
+  on = on * (1.f - smoothstep(0.01f, -0.02f, ear_distance(I, f.c) - 0.03f));
+  paint(s, hair_colour(I, f.c), on);
+  return on > 0.5f;
+}
+
+// Beard, moustache, stubble.
+HEAD_INLINE void paint_beard(const Identity& I, const FacePoint& f, V3& s) {
+  if (I.beard + I.moustache + I.stubble <= 0.f) return;
+  vf bristle = noise(scaled(f.c, 40.f, 16.f, 30.f), seed_of(I, 7));
+  // the beard's upper edge: under the lip, then from the corner of the mouth up to the ear
+  vf edge =
+      mix(splat(I.mouth_y - 0.05f) - f.lip_lower, I.mouth_y + 0.03f + 0.8f * (f.x - I.mouth_w),
+          smoothstep(I.mouth_w - 0.06f, I.mouth_w + 0.08f, f.x));
+  vf beard =
+      smoothstep(-0.03f, 0.07f, edge - f.y + 0.04f * bristle) * smoothstep(-0.28f, -0.05f, f.c.z);
+  vf moustache =
+      patch(f.x, f.over_line, 0.05f, I.lip_up + 0.075f, I.mouth_w * 1.05f, 0.10f) * 1.6f * f.front;
+  moustache = clamp01(moustache) * clamp01((f.over_line - f.lip_upper) * 60.f);
+  V3 hair = hair_colour(I, f.c);
+  vf grain = 0.75f + 0.25f * bristle;
+  paint(s, mix(s, hair, splat(0.5f)), clamp01(vmax(beard, moustache) * I.stubble * grain));
+  vf full = vmax(beard * I.beard, moustache * I.moustache);
+  paint(s, hair, clamp01(full * grain * 1.15f));
+}
+
+// Gives how much of the point is lip.
+HEAD_INLINE vf paint_lips(const Identity& I, const FacePoint& f, V3& s) {
+  vf q = f.x * (1.f / I.mouth_w);
+  vf inside = vmin(f.lip_upper - f.over_line, f.over_line + f.lip_lower);
+  vf lips = smoothstep(-0.010f, 0.010f, inside) * smoothstep(1.02f, 0.94f, q) * f.front;
+  vf grain = noise(scaled(f.c, 70.f, 9.f, 9.f), seed_of(I, 8));
+  paint(s, rgb(I.lip_red, I.lip_green, I.lip_blue) * (1.f + 0.10f * grain), lips);
+  vf line = f.over_line * (1.f / 0.016f);
+  s = s * (1.f - I.lip_line * bump(line * line) * smoothstep(1.05f, 0.95f, q) * f.front);
+  return lips;
+}
+
+// Gives how much of the point is brow.
+HEAD_INLINE vf paint_brows(const Identity& I, const FacePoint& f, V3& s) {
+  vf along = (f.x - I.brow_in) * (1.f / (I.brow_out - I.brow_in));
   vf middle = I.brow_y + I.brow_arch * (1.f - (along - 0.6f) * (along - 0.6f) * 3.f) +
               I.brow_tilt * (along - 0.5f);
   vf half = I.brow_thick * (1.f - 0.55f * vmax(along - 0.35f, 0.f)) *
             smoothstep(-0.06f, 0.06f, along) * smoothstep(1.06f, 0.90f, along);
-  vf bristle = noise({c.x * 46.f + c.y * 30.f, c.y * 22.f, c.z * 8.f}, seed_of(I, 9));
-  vf brow = smoothstep(-0.014f, 0.022f, half - vabs(y - middle) + 0.008f * bristle) * front *
+  vf bristle = noise({f.c.x * 46.f + f.c.y * 30.f, f.c.y * 22.f, f.c.z * 8.f}, seed_of(I, 9));
+  vf brow = smoothstep(-0.014f, 0.022f, half - vabs(f.y - middle) + 0.008f * bristle) * f.front *
             clamp01(half * 100.f);
   paint(s, rgb(I.hair_red, I.hair_green, I.hair_blue) * splat(0.75f),
         brow * I.brow_dark * (0.85f + 0.15f * bristle));
+  return brow;
+}
+
+HEAD_INLINE void face_surface(const Pose& P, V3 c, vf posed_z, Surface& out) {
+  const Identity& I = *P.id;
+  FacePoint f{c, vabs(c.x), c.y, smoothstep(0.05f, 0.35f, c.z), c.y - lip_line(I, c.x), {}, {}};
+  lip_profile(I, c.x, f.lip_upper, f.lip_lower);
+  V3 s = skin_tone(I, c);
+  paint_blush(I, f, s);
+  paint_lids(I, f, s);
+  paint_forehead(I, f, s);
+  out.region = select(paint_scalp(I, f, s), splat_int(kHair), splat_int(kSkin));
+  paint_beard(I, f, s);
+  vf lips = paint_lips(I, f, s);
+  out.region = select(lips > 0.5f, splat_int(kLips), out.region);
+  vf brow = paint_brows(I, f, s);
   out.region = select(brow > 0.5f, splat_int(kBrows), out.region);
-  // ears
   vi ear = ear_distance(I, c) < 0.02f;
   out.region = select(ear & (out.region == kSkin), splat_int(kEars), out.region);
   paint(s, V3{s.x * 1.04f, s.y * 0.86f, s.z * 0.84f}, select(ear, splat(0.8f), vf{}));
   out.specular = I.skin_spec * (1.f - 0.6f * brow) + lips * I.lip_gloss;
   out.gloss = splat(18.f) + lips * 30.f;
   out.wrap = splat(0.28f);
-  // the wall of the open mouth
-  if (P.mouth_open) {
+  if (P.mouth_open) {  // behind the lips, the wall of the mouth
     vf deep = smoothstep(0.05f, 0.15f, (0.42f + I.muzzle) - posed_z) *
-              clamp01(1.f - vabs(w) * 50.f) * smoothstep(1.0f, 0.9f, x * (1.f / I.mouth_w));
+              clamp01(1.f - vabs(f.over_line) * 50.f) *
+              smoothstep(1.0f, 0.9f, f.x * (1.f / I.mouth_w));
     paint(s, rgb(0.10f, 0.020f, 0.018f), deep);
     out.specular = out.specular * (1.f - deep);
     out.region = select(deep > 0.5f, splat_int(kMouthInterior), out.region);
@@ -151,8 +177,7 @@ HEAD_INLINE void face_surface(const Pose& P, V3 c, vf posed_z, Surface& out) {
   out.albedo = s;
 }
 
-// The eyeball in the frame of its gaze, unit: its radius. `lid` is the distance below the upper
-// lid's edge.
+// The eyeball, g in the frame of its gaze; `lid` is the distance below the upper lid's edge.
 HEAD_INLINE void eye_surface(const Pose& P, V3 g, vf lid, Surface& out) {
   const Identity& I = *P.id;
   vf r = vsqrt(g.x * g.x + g.y * g.y + 1e-12f) * (1.f / I.iris_r);
@@ -177,7 +202,7 @@ HEAD_INLINE void eye_surface(const Pose& P, V3 g, vf lid, Surface& out) {
 
 HEAD_INLINE void teeth_surface(const Pose& P, vf x, vf z, vi lower, Surface& out) {
   const Identity& I = *P.id;
-  vf gap = vabs(sin_turns(x * select(lower, splat(7.4f), splat(5.6f)) + 0.0f));
+  vf gap = sin_turns(x * select(lower, splat(7.4f), splat(5.6f)));
   vf dark = 1.f - 0.45f * bump(gap * gap * 30.f);
   V3 c = rgb(0.86f, 0.82f, 0.72f) * splat(I.teeth);
   vf depth = smoothstep(0.42f, 0.62f, z);
@@ -226,9 +251,8 @@ HEAD_INLINE V3 illuminate(const Identity& I, const Surface& s, V3 n, V3 view, vf
                    rgb(I.sky_red, I.sky_green, I.sky_blue), 0.5f + 0.5f * n.y) *
                occlusion;
   V3 halfway = normalize(key - view);
-  vf spec = pow_fast(vmax(dot(n, halfway), 1e-4f), 1.f);
-  spec =
-      exp2_fast(log2_fast(spec) * s.gloss) * s.specular * clamp01(facing * 4.f + 0.3f) * occlusion;
+  vf spec = exp2_fast(log2_fast(vmax(dot(n, halfway), 1e-4f)) * s.gloss);
+  spec = spec * s.specular * clamp01(facing * 4.f + 0.3f) * occlusion;
   vf rim = vmax(1.f + dot(n, view), 0.f);
   rim = rim * rim * rim * I.rim * occlusion;
   V3 light = rgb(I.light_red, I.light_green, I.light_blue);

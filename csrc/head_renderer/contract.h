@@ -10,38 +10,42 @@ namespace motion_lab::head_renderer {
 
 // One float each. The Python side packs them by these names
 // (motion_lab/data/synthetic/identity.py).
-#define MOTION_LAB_HEAD_IDENTITY(X)                                                               \
-  /* skull, jaw and flesh */                                                                      \
-  X(scale)                                                                                        \
-  X(cranium_w)                                                                                    \
-  X(cranium_h)                                                                                    \
-  X(cranium_d) X(cranium_y) X(face_w) X(face_h) X(face_d) X(jaw_w) X(jaw_y) X(jaw_r) X(chin_y)    \
-      X(chin_z) X(chin_w) X(cheek_x) X(cheek_y) X(cheek_r) X(ridge) X(muzzle) /* eyes */          \
-      X(eye_x) X(eye_z) X(eye_r) X(eye_w) X(eye_up) X(eye_lo) X(eye_tilt) X(eye_close) X(socket)  \
-          X(iris_r) X(iris_red) X(iris_green) X(iris_blue) X(lash) X(crease) X(shadow)            \
-              X(shadow_red) X(shadow_green) X(shadow_blue) /* nose, mouth, ears */                \
-      X(nose_y) X(nose_z) X(nose_r) X(bridge_z) X(bridge_r) X(wing_x) X(wing_r) X(mouth_y)        \
-          X(mouth_w) X(lip_up) X(lip_lo) X(lip_bulge) X(lip_curve) X(lip_red) X(lip_green)        \
-              X(lip_blue) X(lip_gloss) X(lip_line) X(teeth) X(ear_size) X(ear_out) /* brows */    \
-      X(brow_y) X(brow_arch) X(brow_tilt) X(brow_thick) X(brow_in) X(brow_out)                    \
-          X(brow_dark) /* body and clothes */                                                     \
-      X(neck_r) X(shoulder_w) X(shoulder_y) X(shoulder_r) X(neckline) X(neckline_v) X(collar)     \
-          X(cloth_red) X(cloth_green) X(cloth_blue) X(cloth2_red) X(cloth2_green) X(cloth2_blue)  \
-              X(cloth_pattern) X(cloth_freq) /* skin */                                           \
-      X(skin_red) X(skin_green) X(skin_blue) X(skin_var) X(freckles) X(blush) X(wrinkles) X(bags) \
-          X(skin_spec) X(asymmetry) /* hair, beard, glasses */                                    \
-      X(hair) X(buzz) X(hair_thick) X(hair_line) X(hair_side) X(hair_part) X(hair_len)            \
-          X(hair_wide) X(hair_top) X(hair_wave) X(hair_wave_freq) X(hair_strand) X(hair_spec)     \
-              X(hair_red) X(hair_green) X(hair_blue) X(beard) X(moustache) X(stubble) X(grey)     \
-                  X(glasses) X(glasses_r) X(glasses_square) X(glasses_red) X(glasses_green)       \
-                      X(glasses_blue) /* light and camera */                                      \
-      X(light_x) X(light_y) X(light_z) X(light_red) X(light_green) X(light_blue) X(sky_red)       \
-          X(sky_green) X(sky_blue) X(ground_red) X(ground_green) X(ground_blue) X(rim) X(camera)  \
-              X(exposure) X(gamma) X(cast_red) X(cast_green) X(cast_blue)                         \
-                  X(vignette) /* background */                                                    \
-      X(back) X(back_freq) X(back_angle) X(back_soft) X(back_red) X(back_green) X(back_blue)      \
-          X(back2_red) X(back2_green) X(back2_blue) X(back3_red) X(back3_green) X(back3_blue)     \
-              X(seed)
+// clang-format off
+#define MOTION_LAB_HEAD_IDENTITY(X) \
+  /* skull, jaw and flesh */                                                                    \
+  X(scale) X(cranium_w) X(cranium_h) X(cranium_d) X(cranium_y) X(face_w) X(face_h) X(face_d)    \
+  X(jaw_w) X(jaw_y) X(jaw_r) X(chin_y) X(chin_z) X(chin_w) X(cheek_x) X(cheek_y) X(cheek_r)     \
+  X(ridge) X(muzzle)                                                                            \
+  /* eyes */                                                                                    \
+  X(eye_x) X(eye_z) X(eye_r) X(eye_w) X(eye_up) X(eye_lo) X(eye_tilt) X(eye_close) X(socket)    \
+  X(iris_r) X(iris_red) X(iris_green) X(iris_blue) X(lash) X(crease) X(shadow) X(shadow_red)    \
+  X(shadow_green) X(shadow_blue)                                                                \
+  /* nose, mouth, ears */                                                                       \
+  X(nose_y) X(nose_z) X(nose_r) X(bridge_z) X(bridge_r) X(wing_x) X(wing_r) X(mouth_y)          \
+  X(mouth_w) X(lip_up) X(lip_lo) X(lip_bulge) X(lip_curve) X(lip_red) X(lip_green) X(lip_blue)  \
+  X(lip_gloss) X(lip_line) X(teeth) X(ear_size) X(ear_out)                                      \
+  /* brows */                                                                                   \
+  X(brow_y) X(brow_arch) X(brow_tilt) X(brow_thick) X(brow_in) X(brow_out) X(brow_dark)         \
+  /* body and clothes */                                                                        \
+  X(neck_r) X(shoulder_w) X(shoulder_y) X(shoulder_r) X(neckline) X(neckline_v) X(collar)       \
+  X(cloth_red) X(cloth_green) X(cloth_blue) X(cloth2_red) X(cloth2_green) X(cloth2_blue)        \
+  X(cloth_pattern) X(cloth_freq)                                                                \
+  /* skin */                                                                                    \
+  X(skin_red) X(skin_green) X(skin_blue) X(skin_var) X(freckles) X(blush) X(wrinkles) X(bags)   \
+  X(skin_spec) X(asymmetry)                                                                     \
+  /* hair, beard, glasses */                                                                    \
+  X(hair) X(buzz) X(hair_thick) X(hair_line) X(hair_side) X(hair_part) X(hair_len)              \
+  X(hair_wide) X(hair_top) X(hair_wave) X(hair_wave_freq) X(hair_strand) X(hair_spec)           \
+  X(hair_red) X(hair_green) X(hair_blue) X(beard) X(moustache) X(stubble) X(grey) X(glasses)    \
+  X(glasses_r) X(glasses_square) X(glasses_red) X(glasses_green) X(glasses_blue)                \
+  /* light and camera */                                                                        \
+  X(light_x) X(light_y) X(light_z) X(light_red) X(light_green) X(light_blue) X(sky_red)         \
+  X(sky_green) X(sky_blue) X(ground_red) X(ground_green) X(ground_blue) X(rim) X(camera)        \
+  X(exposure) X(gamma) X(cast_red) X(cast_green) X(cast_blue) X(vignette)                       \
+  /* background */                                                                              \
+  X(back) X(back_freq) X(back_angle) X(back_soft) X(back_red) X(back_green) X(back_blue)        \
+  X(back2_red) X(back2_green) X(back2_blue) X(back3_red) X(back3_green) X(back3_blue) X(seed)
+// clang-format on
 
 struct Identity {
 #define X(name) float name;
