@@ -1,0 +1,1 @@
+"""Measuring what models do: metrics, protocols and yardsticks."""
