@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import registry
+from motion_lab.errors import UsageError
 from motion_lab.models.motion_model import FRAME, MotionModel
 from motion_lab.models.weights import BASE_FILE, fingerprint, load_base_model, resolve_checkpoint
 from motion_lab.training.motion_data import Clip
@@ -36,29 +37,28 @@ class MotionTask:
         self.seed, self.batch_size = config.training.seed, config.training.batch_size
         self.weights = dict(config.training.losses)
         if sorted(self.weights) != sorted(LOSSES):
-            raise ValueError(
+            raise UsageError(
                 f"training.losses must weigh {' and '.join(LOSSES)}, got {self.weights}"
+            )
+        base = load_base_model(config.data.base, device)
+        if base.motion_size != config.model["motion_size"]:
+            raise UsageError(
+                f"the motion features of data.base={config.data.base} have {base.motion_size} "
+                f"numbers: set model.motion_size to that instead of {config.model['motion_size']}"
             )
         sha256 = fingerprint(resolve_checkpoint(config.data.base) / BASE_FILE)
         self.facts = {"base_sha256": sha256}
-        self.train, self.held_out = registry.DATASETS.build(
-            config.data.dataset,
-            base=load_base_model(config.data.base, device),
-            folder=Path(config.data.folder) / sha256[:16],
-        )
         self.model = MotionModel(**config.model).to(device)
+        self.train, self.held_out = registry.DATASETS.build(
+            config.data.dataset, base=base, folder=Path(config.data.folder) / sha256[:16]
+        )
         shortest = min(len(clip.deviation) for clip in self.train)
         if shortest < self.model.window:
-            raise ValueError(
+            raise UsageError(
                 f"a clip of {shortest} frames is shorter than model.window ({self.model.window}); "
                 "leave out short clips or choose a smaller window"
             )
         deviations = np.concatenate([clip.deviation for clip in self.train])
-        if deviations.shape[1] != self.model.motion_size:
-            raise ValueError(
-                f"the base model's motion features have {deviations.shape[1]} numbers: set "
-                f"model.motion_size to that instead of {self.model.motion_size}"
-            )
         sources = np.stack([clip.source for clip in self.train])
         self.model.fit_normalisation(torch.from_numpy(deviations), torch.from_numpy(sources))
         self.probe = fit_probe(deviations, np.concatenate([clip.opening for clip in self.train]))

@@ -9,13 +9,14 @@ import torch
 import registry
 from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.configs.schema import Config
+from motion_lab.errors import UsageError
 from motion_lab.models.base_model import BaseModel
 from motion_lab.models.motion_model import MotionModel
 from motion_lab.models.weights import BASE_FILE, save_weights
 from motion_lab.training.motion import MotionTask, fit_probe
 from motion_lab.training.motion_data import Clip, MotionClips
 
-M, FRAMES = 32, 60
+M, FRAMES = 24, 60
 DEVICE = torch.device("cpu")
 
 
@@ -142,7 +143,7 @@ def test_settings_that_do_not_fit_the_data_are_refused(
     rule_data: MotionClips, checkpoint: Path, change: str, message: str
 ) -> None:
     config = load_config("motion", "tiny", ["data.dataset=rule", f"data.base={checkpoint}", change])
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         MotionTask(config, DEVICE)
 
 
