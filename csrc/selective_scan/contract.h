@@ -4,6 +4,8 @@
 // or float16, each tensor its own.
 #pragma once
 
+#include <cstdint>
+
 #include "common/isa.h"
 #include "common/tensor.h"
 
@@ -55,6 +57,12 @@ MOTION_LAB_PER_ISA(void forward(const Inputs& inputs, const Outputs& outputs, in
                    void backward(const Inputs& inputs, const Tensor& checkpoints,
                                  const Gradients& gradients, int threads);
                    void step(const Step& arguments, int threads);)
+}
+
+// float32 computation only, and no checkpoints. `device` is the tensors' own, `stream` a
+// cudaStream_t. Bounds in cu_seqlens are not checked, but never lead outside the tensors.
+namespace cuda {
+void forward(const Inputs& inputs, const Outputs& outputs, int device, uintptr_t stream);
 }
 
 }  // namespace motion_lab::selective_scan

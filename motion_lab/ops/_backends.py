@@ -9,9 +9,9 @@ traced by ``torch.compile``; a backend that is chosen but cannot run raises when
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -21,13 +21,15 @@ class Backend:
 
     ``call`` takes the op's checked arguments. ``devices`` are the device types it is written for.
     ``unavailable(device_type)`` says why it cannot run there (not built, not installed), or None.
-    ``automatic`` backends are used unasked; peers are not.
+    ``automatic`` backends are used unasked; peers are not. ``notes`` say what is particular about
+    one on a type of device.
     """
 
     call: Callable[..., Any]
     devices: tuple[str, ...]
     unavailable: Callable[[str], str | None] = lambda device: None
     automatic: bool = True
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 _OPS: dict[str, dict[str, Backend]] = {}

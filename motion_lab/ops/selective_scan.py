@@ -329,7 +329,21 @@ def _step_cpu(*arguments: Any) -> Tensor:
     return out
 
 
+def _forward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *inputs, delta_softplus, reverse, _ = arguments
+    out, last_state, checkpoints = _outputs(tuple(inputs), keep=False)
+    _native.cuda().selective_scan_forward(
+        [_native.pack(t) for t in inputs],
+        [_native.pack(t) for t in (out, last_state)],
+        delta_softplus,
+        reverse,
+        *_native.device_and_stream(out),
+    )
+    return out, last_state, checkpoints
+
+
 _LIBRARY.impl("selective_scan_forward", _forward_cpu, "CPU")
+_LIBRARY.impl("selective_scan_forward", _forward_cuda, "CUDA")
 _LIBRARY.impl("selective_scan_backward", _backward_cpu, "CPU")
 _LIBRARY.impl("selective_scan_step", _step_cpu, "CPU")
 
@@ -375,12 +389,28 @@ class _NativeScan(torch.autograd.Function):
 
 def _native_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
     *inputs, _, _ = arguments
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+    u = inputs[0]
+    differentiate = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in inputs
+    )
+    # The CUDA module has the forward in float32 alone.
+    if u.is_cuda and (differentiate or u.dtype == torch.float64):
+        return reference.selective_scan(*arguments)
+    if differentiate:
         return _NativeScan.apply(*arguments)
     return torch.ops.motion_lab.selective_scan_forward(*arguments, False)[:2]
 
 
-register("selective_scan", "native", Backend(_native_scan, ("cpu",), _native.problem))
+register(
+    "selective_scan",
+    "native",
+    Backend(
+        _native_scan,
+        ("cpu", "cuda"),
+        _native.problem,
+        notes={"cuda": "forward only; float64 and gradients by the reference"},
+    ),
+)
 register("selective_scan", "reference", Backend(reference.selective_scan, ("cpu", "cuda")))
 register(
     "selective_scan_step",

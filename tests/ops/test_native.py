@@ -1,5 +1,6 @@
 """The native modules: what they say of themselves, and how their absence is reported."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -13,6 +14,16 @@ from motion_lab.ops import _native
 def test_the_cpu_module_says_what_it_uses():
     assert _native.problem("cpu") is None
     assert _native.cpu().isa() in ("baseline", "avx2", "avx512")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("motion_lab._native_cuda") is None,
+    reason="the CUDA module has not been built",
+)
+def test_the_cuda_module_loads_without_a_gpu_and_says_what_it_is_for():
+    module = _native.cuda()
+    assert module.compiler.startswith("nvcc ")
+    assert module.architectures
 
 
 def test_an_instruction_set_can_be_lowered_and_restored():

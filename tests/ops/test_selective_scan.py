@@ -189,6 +189,14 @@ def test_native_scan_is_as_right_as_the_reference(case):
     assert_as_right_as_the_reference(case.tensors(), "native")
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("grads", [False, True])
+@pytest.mark.parametrize("case", [*CASES, replace(BASE, dim=3, length=1100)], ids=str)
+def test_cuda_scan_is_as_right_as_the_reference(case, grads):
+    assert_as_right_as_the_reference(case.tensors("cuda"), "native", grads=grads)
+
+
 @pytest.mark.parametrize(
     "case",
     [BASE, replace(BASE, B="constant", C="4", dtype=torch.float16), replace(BASE, dim=70)],

@@ -1,0 +1,22 @@
+#include <array>
+
+#include "bindings/arguments.h"
+#include "selective_scan/contract.h"
+
+namespace motion_lab {
+
+// The order of tensors in the lists is that of the structs' fields in contract.h.
+void bind_cuda_selective_scan(py::module_& module) {
+  using namespace selective_scan;
+  module.def(
+      "selective_scan_forward",
+      [](const std::array<Tensor, 10>& t, const std::array<Tensor, 2>& outputs, bool delta_softplus,
+         bool reverse, int device, uintptr_t stream) {
+        cuda::forward(
+            {t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], delta_softplus, reverse},
+            {outputs[0], outputs[1], {}}, device, stream);
+      },
+      WithoutGil());
+}
+
+}  // namespace motion_lab
