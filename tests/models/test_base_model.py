@@ -53,7 +53,8 @@ def test_the_driving_frame_moves_the_source(model, portrait):
     rendered = model(portrait, driving)
     assert rendered.displacement.abs().mean() > 1e-4
     assert (rendered.image - portrait).abs().mean() > 1e-4
-    assert 0 <= rendered.image.min() and rendered.image.max() <= 1
+    assert rendered.image.min() >= 0
+    assert rendered.image.max() <= 1
 
 
 def test_a_portrait_larger_than_the_working_size_is_moved_at_its_own_size(model, portrait):
@@ -115,7 +116,12 @@ def test_the_ablation_without_depth_attention_and_mask_runs(portrait):
     settings = {
         **TINY,
         "depth": "none",
-        "motion_decoder": {"name": "lmdd", "widths": [16, 16, 8], "attention": False, "mask": False},
+        "motion_decoder": {
+            "name": "lmdd",
+            "widths": [16, 16, 8],
+            "attention": False,
+            "mask": False,
+        },
     }
     rendered = BaseModel(**settings)(portrait, portrait.flip(0))
     assert rendered.generated.abs().max() == 0

@@ -1,0 +1,85 @@
+"""Stage-1 training: its batches, its losses, and that it learns to use motion."""
+
+import numpy as np
+import pytest
+import torch
+
+from motion_lab.configs.loading import load_config
+from motion_lab.data.synthetic.pairs import build_pairs
+from motion_lab.training.base import BaseTask, draw
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bank")
+    build_pairs(folder / "train", 3, 64, 0)
+    build_pairs(folder / "held_out", 1, 64, 1)
+    return folder
+
+
+@pytest.fixture
+def task(folder) -> BaseTask:
+    torch.manual_seed(0)
+    settings = ["data.groups=3", "data.held_out_groups=1", f"data.folder={folder}"]
+    return BaseTask(load_config("base", "tiny", settings), torch.device("cpu"))
+
+
+def test_a_batch_follows_from_seed_and_step_alone(task):
+    first, again, other = task.batch(5), task.batch(5), task.batch(6)
+    for name in first:
+        torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
+    assert not torch.equal(first["source"], other["source"])
+
+
+def test_another_person_drives_in_the_asked_share(task):
+    rng = np.random.default_rng(0)
+    own = draw(task.bank, rng, 64, 0.0)
+    torch.testing.assert_close(own["driver"], own["target"], rtol=0, atol=0)
+    crossed = draw(task.bank, rng, 64, 1.0)
+    same = (crossed["driver"] == crossed["target"]).flatten(1).all(1)
+    assert not same.any()
+
+
+def test_a_resting_pair_has_no_displacement(task):
+    batch = draw(task.bank, np.random.default_rng(0), 64, 0.5)
+    rest = (batch["source"] == batch["target"]).flatten(1).all(1)
+    assert 1 <= rest.sum() <= 20
+    assert batch["displacement"][rest].abs().max() == 0
+    assert batch["visible"][rest].min() == 1
+    assert batch["motion"][rest].abs().max() == 0
+
+
+def test_the_flow_loss_is_the_mean_distance_in_pixels_of_a_64_pixel_frame(task):
+    batch = task.batch(0)
+    source = task.model.encode_source(batch["source"])
+    still = task.model.decode(source, torch.zeros(len(batch["source"]), 24))
+    weight = torch.ones(len(batch["source"]), 1, 64, 64)
+    batch["visible"] = torch.ones_like(batch["visible"])
+    batch["displacement"] = torch.zeros_like(batch["displacement"])
+    batch["displacement"][..., 0] = 3 / 32
+    flow = task._geometry(still, batch, weight)["flow"]
+    assert float(flow.detach()) == pytest.approx(3.0, rel=1e-3)
+
+
+def test_training_lowers_the_losses_and_moves_the_source(task):
+    optimizer = torch.optim.AdamW(
+        [p for module in task.modules().values() for p in module.parameters()], 2e-3
+    )
+    batch = task.batch(0)
+    history = []
+    for step in range(25):
+        loss, _ = task.loss(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(float(loss.detach()))
+    assert history[-1] < 0.75 * history[0]
+    for module in task.modules().values():
+        module.eval()
+    scores = task.validate()
+    assert set(scores) >= {"psnr", "psnr_copy", "psnr_other_motion", "flow_px", "flow_px_zero"}
+    assert all(np.isfinite(list(scores.values())))
+    (picture,) = task.pictures().values()
+    assert picture.shape == (3, 5 * 64, 6 * 64)
+    assert picture.min() >= 0
+    assert picture.max() <= 1
