@@ -73,7 +73,6 @@ def test_the_mouth_learns_to_follow_the_voice(config: Config) -> None:
     before = task.validate()
     task.model.train()
     assert before["probe_r"] > 0.95
-    assert before["jaw_r"] < 0.4
     optimiser = torch.optim.AdamW(task.model.parameters(), 2e-3)
     for step in range(60):
         torch.manual_seed(step)
@@ -83,7 +82,7 @@ def test_the_mouth_learns_to_follow_the_voice(config: Config) -> None:
         optimiser.step()
     task.model.eval()
     after = task.validate()
-    assert after["jaw_r"] > 0.7
+    assert after["jaw_r"] > max(0.8, before["jaw_r"] + 0.2)
     assert after["jaw_r_mean"] > 0.8
     assert abs(after["jaw_r_shuffled"]) < 0.3
 
