@@ -1,0 +1,1 @@
+"""From a portrait and something that moves it to a video file."""
