@@ -30,7 +30,11 @@ void set_isa_by_name(const std::string& name) {
 PYBIND11_MODULE(_native_cpu, module) {
   using namespace motion_lab;
   module.doc() = "CPU kernels of motion_lab.ops; called through that package only.";
+#if defined(__clang__)
   module.attr("compiler") = __VERSION__;
+#else
+  module.attr("compiler") = "gcc " __VERSION__;
+#endif
   module.def("isa", [] { return name_of(active_isa()); });
   module.def("set_isa", &set_isa_by_name);
   bind_region_attention(module);

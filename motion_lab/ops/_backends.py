@@ -45,15 +45,18 @@ def register(op: str, name: str, backend: Backend) -> None:
     entries[name] = backend
 
 
+def default(op: str, device_type: str) -> str:
+    """The name of the backend that a call on that type of device uses unasked."""
+    for name, backend in _OPS[op].items():
+        if backend.automatic and device_type in backend.devices:
+            return name
+    raise ValueError(f"{op} has no backend for {device_type} tensors")
+
+
 def select(op: str, device_type: str, name: str | None = None) -> Backend:
     """The backend of ``op`` for a device: the one named, else the one chosen, else the default."""
     entries = _OPS[op]
-    asked = name or _chosen.get(op) or _chosen.get("")
-    if asked is None:
-        for backend in entries.values():
-            if backend.automatic and device_type in backend.devices:
-                return backend
-        raise ValueError(f"{op} has no backend for {device_type} tensors")
+    asked = name or _chosen.get(op) or _chosen.get("") or default(op, device_type)
     if asked not in entries:
         raise ValueError(
             f"{op} has no backend {asked!r}; it has {', '.join(entries)}. To choose for one op"
@@ -78,9 +81,9 @@ def backends(op: str, device_type: str = "cpu") -> dict[str, str | None]:
     }
 
 
-def ops() -> list[str]:
-    """The names of the ops that have backends."""
-    return list(_OPS)
+def table() -> dict[str, dict[str, Backend]]:
+    """Every op's backends by name, in order of preference."""
+    return {op: dict(entries) for op, entries in _OPS.items()}
 
 
 @contextmanager

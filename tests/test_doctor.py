@@ -1,0 +1,57 @@
+"""The report on an installation."""
+
+import importlib
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from motion_lab import doctor
+from motion_lab.cli import app
+from motion_lab.ops import _native
+
+
+def lines(report):
+    return {line.name: line for line in [*report.system, *report.packages]}
+
+
+def test_a_sound_installation_is_healthy_and_names_what_each_op_uses():
+    report = doctor.examine()
+    assert report.healthy
+    assert lines(report)["CPU kernels"].found.startswith(_native.cpu().isa())
+    used = {(line.op, line.device): line.backend for line in report.ops if line.default}
+    assert used["selective_scan", "cpu"] == "native"
+    assert used["selective_scan_step", "cuda"] == "reference"
+    notes = [line.note for line in report.ops if line.op == "selective_scan" and line.note]
+    assert notes == ["forward only; float64 and gradients by the reference"]
+
+
+def test_missing_cpu_kernels_are_ill_and_come_with_their_remedy(monkeypatch):
+    def missing(name):
+        raise _native.NativeModuleError(f"{name} has not been built. Build it with: pip install .")
+
+    monkeypatch.setattr(_native, "_load", missing)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "pip install ." in result.output
+    report = doctor.examine()
+    assert lines(report)["CPU kernels"].good is False
+    native = [line for line in report.ops if line.backend == "native"]
+    assert all("has not been built" in line.problem for line in native)
+
+
+def test_a_peer_that_does_not_import_is_reported_with_its_reason(tmp_path, monkeypatch):
+    (tmp_path / "mambapy.py").write_text("raise OSError('undefined symbol: _ZN3c10')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mambapy", raising=False)
+    importlib.invalidate_caches()
+    line = lines(doctor.examine())["mambapy"]
+    assert line.good is False
+    assert "undefined symbol: _ZN3c10" in line.found
+
+
+@pytest.mark.parametrize("word", ["CPU kernels", "selective_scan", "nvcc", "espeakng-loader"])
+def test_the_command_prints_every_section(word):
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0
+    assert word in result.output
