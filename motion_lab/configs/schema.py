@@ -129,6 +129,10 @@ class BaseDataConfig:
     seed: int = 0
     cross_identity: float = MISSING
     """Share of pairs whose motion comes from another person's frame, 0 to 1."""
+    motion_from: int = 0
+    """Step from which displacement is learned; before it, the motion encoder alone."""
+    appearance_from: int = 0
+    """Step from which the frame is learned; before it, its geometry alone."""
     region_weights: dict[str, float] = field(default_factory=dict)
     """How much a pixel counts in the losses, by the region of the head; 1 where not named."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 import registry
@@ -45,6 +46,7 @@ class Rendered(NamedTuple):
     generated: Tensor  # (B, 1, h, w), share of each pixel that was generated
     warped: Tensor  # (B, 3, S, S), the source moved by the displacement
     fields: list[MotionField]
+    deviation: Tensor  # (B, M), what it was decoded from
 
 
 class BaseModel(nn.Module):
@@ -82,10 +84,12 @@ class BaseModel(nn.Module):
             renderer, skip_channels=self.encoder.skip_channels, **volume
         )
 
-    def encode_source(self, image: Tensor) -> Source:
-        """Portraits (B, 3, S, S) in [0, 1] → :class:`Source`."""
+    def encode_source(self, image: Tensor, motion: Tensor | None = None) -> Source:
+        """Portraits (B, 3, S, S) in [0, 1] → :class:`Source`; ``motion``: their MD, if known."""
         volume, skips = self.encoder(resize(image, (self.working_size, self.working_size)))
-        return Source(image, volume, self.depth(volume), skips, self.encode_motion(image))
+        if motion is None:
+            motion = self.encode_motion(image)
+        return Source(image, volume, self.depth(volume), skips, motion)
 
     def encode_motion(self, image: Tensor) -> Tensor:
         """Frames (B, 3, S, S) in [0, 1] → MD (B, M)."""
@@ -106,12 +110,15 @@ class BaseModel(nn.Module):
         warped = warp(source.image, _resize_field(planes[-1], source.image))
         masks = [field.mask for field in fields]
         image = self.renderer(volume, skips, masks, warped)
-        return Rendered(image, planes[-1], 1 - masks[-1], warped, fields)
+        return Rendered(image, planes[-1], 1 - masks[-1], warped, fields, deviation)
 
     def forward(self, source_image: Tensor, driving_image: Tensor) -> Rendered:
         """Portraits and driving frames of the same person, both (B, 3, S, S) → the frames."""
-        source = self.encode_source(source_image)
-        return self.decode(source, self.encode_motion(driving_image) - source.motion)
+        # One batch, so that in training both are normalised alike: sources mostly rest, and
+        # statistics of their own would blow the little they differ up to the size of a motion.
+        motion = self.encode_motion(torch.cat([source_image, driving_image]))
+        own, driving = motion.chunk(2)
+        return self.decode(self.encode_source(source_image, own), driving - own)
 
 
 def image_plane(field: MotionField) -> Tensor:

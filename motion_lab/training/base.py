@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motion_lab.components.blocks import resize
+from motion_lab.components.protocols import MotionField
 from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, build_pairs
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import REGIONS
-from motion_lab.models.base_model import BaseModel, Rendered, image_plane
+from motion_lab.models.base_model import BaseModel, image_plane
 
 
 class BaseTask:
@@ -27,6 +28,7 @@ class BaseTask:
         self.seed, self.batch_size = training.seed, training.batch_size
         self.weights = dict(training.losses)
         self.cross_identity = data.cross_identity
+        self.motion_from, self.appearance_from = data.motion_from, data.appearance_from
         self.facts: dict[str, str] = {}
         # Channels last is what convolutions on a CPU and tensor cores want.
         self.model = BaseModel(**config.model).to(device, memory_format=torch.channels_last)
@@ -54,32 +56,42 @@ class BaseTask:
         return batch
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        source = self.model.encode_source(batch["source"])
-        deviation = self.model.encode_motion(batch["driver"]) - source.motion
-        rendered = self.model.decode(source, deviation)
-        weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
-        losses = self._geometry(rendered, batch, weight)
-        losses |= self._appearance(rendered.image, batch["target"], weight)
-        losses["parameters"] = F.mse_loss(self.probe(deviation), batch["motion"])
-        total = sum(self.weights[name] * value for name, value in losses.items())
+        """First what moved, then where to, then what it looks like (see the curriculum)."""
+        # One batch, as in BaseModel.forward, so that both are normalised alike.
+        motion = self.model.encode_motion(torch.cat([batch["source"], batch["driver"]]))
+        own, driving = motion.chunk(2)
+        deviation = driving - own
+        losses = {"parameters": F.mse_loss(self.probe(deviation), batch["motion"])}
+        if step >= self.motion_from:
+            weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
+            source = self.model.encode_source(batch["source"], own)
+            if step >= self.appearance_from:
+                rendered = self.model.decode(source, deviation)
+                fields = rendered.fields
+                losses |= self._appearance(rendered.image, batch["target"], weight)
+            else:
+                fields = self.model.motion_decoder(source.volume, source.depth, deviation)
+            losses |= self._geometry(fields, batch, weight)
+        total = sum((self.weights[name] * value for name, value in losses.items()), torch.zeros(()))
         return total, losses
 
+    @staticmethod
     def _geometry(
-        self, rendered: Rendered, batch: dict[str, Tensor], weight: Tensor
+        fields: list[MotionField], batch: dict[str, Tensor], weight: Tensor
     ) -> dict[str, Tensor]:
         """Displacement in pixels of a 64-pixel frame where the truth is visible; and the mask."""
         visible = batch["visible"].unsqueeze(1)
         truth = batch["displacement"].movedim(-1, 1)
-        flow = rendered.image.new_zeros(())
-        for field in rendered.fields:
+        flow = visible.new_zeros(())
+        for field in fields:
             predicted = image_plane(field).movedim(-1, 1)
-            size = predicted.shape[-2:]
+            size = (predicted.shape[-2], predicted.shape[-1])
             share = resize(visible * weight, size)
             target = resize(truth * visible * weight, size) / share.clamp(min=1e-4)
             distance = (predicted - target).square().sum(1, keepdim=True).add(1e-6).sqrt()
             flow = flow + (distance * share).sum() / share.sum().clamp(min=1.0)
-        flow = flow * FLOW_SIZE / 2 / len(rendered.fields)
-        kept = resize(1 - rendered.generated, visible.shape[-2:])
+        flow = flow * FLOW_SIZE / 2 / len(fields)
+        kept = resize(fields[-1].mask, (FLOW_SIZE, FLOW_SIZE))
         # 0.982 is what a pixel shows that the decoder says nothing about; see the mask of LMDD.
         mask = F.binary_cross_entropy(
             (kept * 0.982).clamp(1e-4, 0.9999), visible, weight=weight.sqrt()

@@ -120,7 +120,7 @@ class _Level(nn.Module):
         self.displacement = nn.Conv2d(width, 3 * layers, 3, 1, 1, bias=False)
         self.weight = nn.Conv2d(width, layers, 1)
         self.hidden = nn.Conv2d(width, 1, 3, 1, 1, bias=False) if mask else None
-        nn.init.normal_(self.displacement.weight, std=0.05 / (3 * width**0.5))
+        nn.init.normal_(self.displacement.weight, std=0.2 / (3 * width**0.5))
 
     def forward(
         self, appearance: Tensor, previous: Tensor | None, deviation: Tensor

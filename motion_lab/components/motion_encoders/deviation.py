@@ -20,8 +20,10 @@ class DeviationTransformer(nn.Module):
     """Frame (B, 3, H, W) in [0, 1] → MD (B, motion_size).
 
     Convolutions turn the whole frame, the eyes and the mouth into tokens, a transformer relates
-    them, and a narrow linear layer reads MD. The output is normalised by batch statistics without
-    an affine part: with free scale the model learns to ignore MD and shrinks it to nothing.
+    them, and a narrow linear layer reads MD. With ``normalise`` MD has the batch's statistics,
+    without an affine part: trained without labels and with free scale, a model learns to ignore MD
+    and shrinks it to nothing. Batches under about 16 are too noisy for that; there, let labels
+    (the loss ``parameters``) keep MD alive instead.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class DeviationTransformer(nn.Module):
         view_size: int = 128,
         crop_size: tuple[int, int] = (48, 64),
         read: int = 24,
+        normalise: bool = True,
     ) -> None:
         super().__init__()
         self.motion_size, self.view_size, self.crop_size = motion_size, view_size, tuple(crop_size)
@@ -49,7 +52,7 @@ class DeviationTransformer(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.read = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, read))
         self.to_motion = nn.Linear(tokens * read, motion_size)
-        self.normalise = nn.BatchNorm1d(motion_size, affine=False)
+        self.normalise = nn.BatchNorm1d(motion_size, affine=False) if normalise else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
         view = resize(image, (self.view_size, self.view_size)) * 2 - 1
