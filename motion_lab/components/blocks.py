@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,13 +35,14 @@ class ResBlock(nn.Module):
         return F.silu(x + self.body(x))
 
 
-def resize(x: Tensor, size: tuple[int, int] | list[int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, H, W) → (B, C, *size), bilinear; area-averaged where it shrinks."""
-    if tuple(x.shape[-2:]) == tuple(size):
+    height, width = size
+    if x.shape[-2:] == (height, width):
         return x
-    if size[0] < x.shape[-2]:
-        return F.interpolate(x, tuple(size), mode="area")
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+    if height < x.shape[-2]:
+        return F.interpolate(x, (height, width), mode="area")
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
 
 
 def pixel_centres(h: int, w: int, like: Tensor) -> Tensor:

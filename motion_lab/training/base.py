@@ -29,9 +29,9 @@ class BaseTask:
         self.weights = dict(training.losses)
         self.cross_identity = data.cross_identity
         self.motion_from, self.appearance_from = data.motion_from, data.appearance_from
-        self.facts: dict[str, str] = {}
         # Channels last is what convolutions on a CPU and tensor cores want.
-        self.model = BaseModel(**config.model).to(device, memory_format=torch.channels_last)
+        self.model = BaseModel(**config.model).to(device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
         folder = Path(data.folder)
         threads = torch.get_num_threads()

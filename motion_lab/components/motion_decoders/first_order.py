@@ -41,6 +41,7 @@ class FirstOrderDecoder(nn.Module):
         self.body = ResBlock(width)
         self.weight = nn.Conv2d(width, self.keypoints + 1, 3, 1, 1)
         self.hidden = nn.Conv2d(width, 1, 3, 1, 1)
+        assert self.hidden.bias is not None
         nn.init.constant_(self.hidden.bias, -4.0)
 
     def forward(
