@@ -1,0 +1,46 @@
+// What the sampling kernels are given. `grid_sample` and `warp` are one operation here: K fields of
+// coordinates, which are positions or displacements, and optional factors. Images are volumes of
+// depth 1 whose coordinates have two components. Positions are computed and sums taken in float32,
+// in float64 when the input is float64.
+#pragma once
+
+#include "common/isa.h"
+#include "common/tensor.h"
+
+namespace motion_lab::grid_sample {
+
+// The codes are those of motion_lab/ops/grid_sample.py.
+enum class Mode : int { bilinear = 0, nearest = 1, bicubic = 2 };
+enum class Padding : int { zeros = 0, border = 1, reflection = 2 };
+
+// Any strides and floating-point types. With weights there is one output, F = 1, sampled at the
+// weighted sum of the fields, else F = K.
+struct Params {
+  Tensor input;        // (N, C, D, H, W), not empty in space
+  Tensor coordinates;  // (N, K, D', H', W', 2 or 3): (x, y[, z]), normalised
+  Tensor weight;       // (N, K, D', H', W') or absent
+  Tensor mask;         // (N, D', H', W') or absent: multiplies every output
+  bool displacement;   // the coordinates are added to the identity grid
+  Mode mode;           // bicubic: with 2 components only
+  Padding padding;
+  bool align_corners;
+};
+
+// Gradients that are not wanted are absent; those that are are written whole.
+struct Gradients {
+  Tensor input;
+  Tensor coordinates;
+  Tensor weight;
+  Tensor mask;
+};
+
+namespace cpu {
+MOTION_LAB_PER_ISA(
+    // out: (N, F, C, D', H', W').
+    void forward(const Params& params, const Tensor& out, int threads);
+    // grad: (N, F, C, D', H', W'). The same bits for the same number of threads.
+    void backward(const Params& params, const Tensor& grad, const Gradients& gradients,
+                  int threads);)
+}
+
+}  // namespace motion_lab::grid_sample

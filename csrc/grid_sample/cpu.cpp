@@ -1,0 +1,383 @@
+// Sampling on the CPU. The input is packed into blocks of B channels, cell by cell, so that a tap
+// is one contiguous row whatever the layout and type; behind each block's cells lies a row of
+// zeros, where the taps outside point, so that infinities at the edge never meet a weight of zero.
+// Outputs are made in tiles: positions, then taps, then sums over rows.
+#include "common/parallel.h"
+#include "grid_sample/contract.h"
+#include "grid_sample/taps.h"
+
+namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA {
+namespace {
+
+// One call of the op: `B` channels a block, `n` taps along each of `rank` axes.
+template <class A, int B, int rank, int n>
+class Sampler : Geometry<A, rank> {
+  using Base = Geometry<A, rank>;
+  using Base::params_, Base::outputs_, Base::cells_, Base::out_cells_, Base::mask_;
+
+ public:
+  Sampler(const Params& params, int threads)
+      : Base(params),
+        batch_(params.input.size[0]),
+        channels_(params.input.size[1]),
+        blocks_((channels_ + B - 1) / B),
+        input_(params.input, 2, 1) {
+    const int64_t work = batch_ * (cells_ + outputs_ * out_cells_) * channels_;
+    threads_ = static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads));
+  }
+
+  void forward(const Tensor& out) {
+    const Plane plane(out, 3, 2);
+    for_items([&](const Source& source, int64_t item, int threads) {
+      parallel_ranges(outputs_ * tiles_of(out_cells_), threads,
+                      [&](int64_t begin, int64_t end, int) {
+                        sample_tiles(source, item, begin, end, out, plane);
+                      });
+    });
+  }
+
+  void backward(const Tensor& grad, const Gradients& gradients) {
+    if (gradients.input) backward_input(grad, gradients.input);
+    if (gradients.coordinates || gradients.weight || gradients.mask)
+      backward_positions(grad, gradients);
+  }
+
+ private:
+  using Row = Lanes<A, B>;
+  using Taps = cpu::MOTION_LAB_ISA::Taps<A, rank, n>;
+  static constexpr int64_t kWorkPerThread = 1 << 14;
+  static constexpr int kFolded = std::min(4, Row::kWidth);
+
+  // The input of one item as rows of B channels: packed, or in place where it lies like that.
+  struct Source {
+    explicit Source(const Sampler& sampler)
+        : s(sampler),
+          in_place(s.lies_in_rows()),
+          memory(in_place ? s.channels_ : s.blocks_ * (s.cells_ + 1) * B),
+          pitch(in_place ? s.input_.cell_stride : B),
+          block_stride(in_place ? B : (s.cells_ + 1) * B) {
+      if (in_place) std::fill_n(memory.get(), s.channels_, A(0));
+    }
+
+    void prepare(int64_t item, int threads) {
+      const Plane plane = s.input_.at(item * s.params_.input.stride[0]);
+      if (in_place) {
+        data = reinterpret_cast<const A*>(plane.data);
+        return;
+      }
+      if (data && s.params_.input.stride[0] == 0) return;  // expanded: the item before
+      data = memory.get();
+      parallel_ranges(s.blocks_ * tiles_of(s.cells_), threads,
+                      [&](int64_t begin, int64_t end, int) { pack(plane, begin, end); });
+    }
+
+    [[gnu::noinline]] void pack(const Plane& plane, int64_t begin, int64_t end) {
+      const int64_t tiles = tiles_of(s.cells_);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t block = i / tiles, first = i % tiles * kTile;
+        A* to = memory.get() + block * block_stride;
+        if (first == 0) std::fill_n(to + s.cells_ * B, B, A(0));
+        load_tile<A, B>(plane, block * B, s.in_block(block), first, in_tile(first, s.cells_),
+                        to + first * B);
+      }
+    }
+
+    // Calls body(row) with a function from a cell to its row.
+    template <class Body>
+    void with_rows(int64_t block, Body&& body) const {
+      const A* from = data + block * block_stride;
+      if (!in_place) return body([from](int64_t cell) { return from + cell * B; });
+      const A* zeros = memory.get();
+      body([=, outside = s.cells_, step = pitch](int64_t cell) {
+        return cell == outside ? zeros : from + cell * step;
+      });
+    }
+
+    const Sampler& s;
+    const bool in_place;
+    Buffer<A> memory;  // the packed rows, or zeros
+    const int64_t pitch, block_stride;
+    const A* data = nullptr;
+  };
+
+  bool lies_in_rows() const {
+    return input_.dtype == dtype_of() && input_.channel_stride == 1 && channels_ % B == 0 &&
+           input_.run == cells_;
+  }
+
+  static constexpr DType dtype_of() {
+    return std::is_same_v<A, double> ? DType::float64 : DType::float32;
+  }
+
+  int in_block(int64_t block) const {
+    return static_cast<int>(std::min<int64_t>(B, channels_ - block * B));
+  }
+
+  template <class RowOf>
+  static void gather(RowOf row, const Taps& taps, int count, A* tile) {
+    for (int p = 0; p < count; ++p) {
+      Row sum{};
+      for (int tap = 0; tap < taps.kCount; ++tap)
+        sum.add_product(taps.weight[tap][p], Row::load(row(taps.cell[tap][p])));
+      sum.store(tile + p * B);
+    }
+  }
+
+  static void scatter(const A* tile, const Taps& taps, int count, A* data) {
+    for (int p = 0; p < count; ++p) {
+      const Row grad = Row::load(tile + p * B);
+      for (int tap = 0; tap < taps.kCount; ++tap) {
+        A* to = data + int64_t{taps.cell[tap][p]} * B;
+        Row sum = Row::load(to);
+        sum.add_product(taps.weight[tap][p], grad);
+        sum.store(to);
+      }
+    }
+  }
+
+  // Calls body(source, item, threads) for each item of the batch: the items side by side where they
+  // share out well among the threads, else one after another with all threads for each.
+  template <class Body>
+  void for_items(Body&& body) const {
+    const auto items = [&](int64_t begin, int64_t end, int threads) {
+      Source source(*this);
+      for (int64_t item = begin; item < end; ++item) {
+        source.prepare(item, threads);
+        body(source, item, threads);
+      }
+    };
+    if (batch_ % threads_ == 0 || batch_ >= 4 * threads_)
+      parallel_ranges(batch_, threads_,
+                      [&](int64_t begin, int64_t end, int) { items(begin, end, 1); });
+    else
+      items(0, batch_, threads_);
+  }
+
+  void place(int64_t item, int64_t output, int64_t first, int count, Taps& taps) const {
+    alignas(64) A x[rank][kTile];
+    this->positions(item, output, first, count, x);
+    taps.place(x, this->axes_, params_.padding, this->in_size_);
+  }
+
+  bool load_mask(int64_t item, int64_t first, int count, A (&mask)[kTile]) const {
+    if (params_.mask) load_channel(mask_.at(item * params_.mask.stride[0]), 0, first, count, mask);
+    return static_cast<bool>(params_.mask);
+  }
+
+  [[gnu::noinline]] void sample_tiles(const Source& source, int64_t item, int64_t begin,
+                                      int64_t end, const Tensor& out, const Plane& plane) const {
+    const int64_t tiles = tiles_of(out_cells_);
+    Taps taps;
+    alignas(64) A tile[kTile * B];
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t output = i / tiles, first = i % tiles * kTile;
+      const int count = in_tile(first, out_cells_);
+      place(item, output, first, count, taps);
+      alignas(64) A mask[kTile] = {};
+      if (load_mask(item, first, count, mask)) taps.multiply(mask);
+      const Plane to = plane.at(item * out.stride[0] + output * out.stride[1]);
+      for (int64_t block = 0; block < blocks_; ++block) {
+        source.with_rows(block, [&](auto row) { gather(row, taps, count, tile); });
+        store_tile<A, B>(tile, block * B, in_block(block), first, count, to);
+      }
+    }
+  }
+
+  // The backward to the input. No two threads add to one place: each owns some blocks of some items
+  // or, where there are more threads than blocks, a copy of them for its share of the tiles; copies
+  // are summed in order. `wave` items are in work at a time.
+  struct Sums {
+    Sums(const Sampler& s)
+        : groups(std::min(s.blocks_, divide_up(s.threads_, s.batch_))),
+          splits(std::min(std::max<int64_t>(1, s.threads_ / (s.batch_ * groups)),
+                          1 + s.outputs_ * s.out_cells_ / s.cells_)),
+          wave(std::min(s.batch_, divide_up(s.threads_, groups * splits))),
+          block_size((s.cells_ + 1) * B),
+          copy_size(s.blocks_ * block_size),
+          memory(wave * splits * copy_size) {}
+
+    static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+    A* at(int64_t in_wave, int64_t split, int64_t block) const {
+      return memory.get() + (in_wave * splits + split) * copy_size + block * block_size;
+    }
+
+    const int64_t groups, splits, wave, block_size, copy_size;
+    Buffer<A> memory;
+  };
+
+  void backward_input(const Tensor& grad, const Tensor& to) const {
+    const Sums sums(*this);
+    const Plane grad_plane(grad, 3, 2), to_plane(to, 2, 1);
+    for (int64_t start = 0; start < batch_; start += sums.wave) {
+      const int64_t items = std::min(sums.wave, batch_ - start);
+      const int64_t units = sums.groups * sums.splits;
+      parallel_for(items * units, threads_, [&](int64_t i) {
+        const int64_t item = start + i / units;
+        scatter_share(sums, i, item, grad.stride[1], grad_plane.at(item * grad.stride[0]));
+      });
+      const int64_t tiles = blocks_ * tiles_of(cells_);
+      parallel_ranges(items * tiles, threads_, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i)
+          reduce_tile(sums, i / tiles, i % tiles, to_plane.at((start + i / tiles) * to.stride[0]));
+      });
+    }
+  }
+
+  // What one thread adds up: `unit` counts items of the wave, groups of blocks, splits.
+  [[gnu::noinline]] void scatter_share(const Sums& sums, int64_t unit, int64_t item,
+                                       int64_t output_stride, const Plane& grad) const {
+    const int64_t split = unit % sums.splits, group = unit / sums.splits % sums.groups;
+    const int64_t in_wave = unit / (sums.splits * sums.groups);
+    const int64_t block_begin = blocks_ * group / sums.groups;
+    const int64_t block_end = blocks_ * (group + 1) / sums.groups;
+    std::fill(sums.at(in_wave, split, block_begin), sums.at(in_wave, split, block_end), A(0));
+    const int64_t tiles = tiles_of(out_cells_), work = outputs_ * tiles;
+    Taps taps;
+    alignas(64) A tile[kTile * B];
+    for (int64_t i = work * split / sums.splits; i < work * (split + 1) / sums.splits; ++i) {
+      const int64_t output = i / tiles, first = i % tiles * kTile;
+      const int count = in_tile(first, out_cells_);
+      place(item, output, first, count, taps);
+      alignas(64) A mask[kTile] = {};
+      if (load_mask(item, first, count, mask)) taps.multiply(mask);
+      const Plane from = grad.at(output * output_stride);
+      for (int64_t block = block_begin; block < block_end; ++block) {
+        load_tile<A, B>(from, block * B, in_block(block), first, count, tile);
+        scatter(tile, taps, count, sums.at(in_wave, split, block));
+      }
+    }
+  }
+
+  [[gnu::noinline]] void reduce_tile(const Sums& sums, int64_t in_wave, int64_t block_and_tile,
+                                     const Plane& to) const {
+    const int64_t tiles = tiles_of(cells_);
+    const int64_t block = block_and_tile / tiles, first = block_and_tile % tiles * kTile;
+    const int count = in_tile(first, cells_);
+    A* sum = sums.at(in_wave, 0, block) + first * B;
+    for (int64_t split = 1; split < sums.splits; ++split) {
+      const A* more = sums.at(in_wave, split, block) + first * B;
+      for (int j = 0; j < count * B; ++j) sum[j] += more[j];
+    }
+    store_tile<A, B>(sum, block * B, in_block(block), first, count, to);
+  }
+
+  // All gradients but the input's follow from the products of the output's gradient with the rows
+  // that each tap reads.
+  void backward_positions(const Tensor& grad, const Gradients& gradients) const {
+    for_items([&](const Source& source, int64_t item, int threads) {
+      parallel_ranges(tiles_of(out_cells_), threads, [&](int64_t begin, int64_t end, int) {
+        differentiate_tiles(source, item, begin, end, grad, gradients);
+      });
+    });
+  }
+
+  [[gnu::noinline]] void differentiate_tiles(const Source& source, int64_t item, int64_t begin,
+                                             int64_t end, const Tensor& grad,
+                                             const Gradients& gradients) const {
+    const Plane grad_plane = Plane(grad, 3, 2).at(item * grad.stride[0]);
+    Taps taps;
+    alignas(64) A dots[taps.kCount][kTile];
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i * kTile;
+      const int count = in_tile(first, out_cells_);
+      alignas(64) A mask[kTile] = {}, mask_grad[kTile] = {};
+      const bool masked = load_mask(item, first, count, mask);
+      for (int64_t output = 0; output < outputs_; ++output) {
+        place(item, output, first, count, taps);
+        dot(grad_plane.at(output * grad.stride[1]), first, count, source, taps, dots);
+        alignas(64) A position_grad[rank][kTile] = {};
+        taps.differentiate(dots, position_grad, mask_grad);
+        if (masked)
+          for (auto& along : position_grad)
+            for (int p = 0; p < kTile; ++p) along[p] *= mask[p];
+        this->store_gradients(item, output, first, count, position_grad, gradients);
+      }
+      if (gradients.mask)
+        store_channel(mask_grad, 0, first, count,
+                      Plane(gradients.mask, 1, -1).at(item * gradients.mask.stride[0]));
+    }
+  }
+
+  // dots[tap][p]: the sum over channels of the gradient at p times the row that the tap reads.
+  void dot(const Plane& grad, int64_t first, int count, const Source& source, const Taps& taps,
+           A (&dots)[Taps::kCount][kTile]) const {
+    constexpr int tap_count = Taps::kCount;
+    alignas(64) A tile[kTile * B];
+    alignas(64) A partial[tap_count][kTile * kFolded] = {};
+    for (int64_t block = 0; block < blocks_; ++block) {
+      load_tile<A, B>(grad, block * B, in_block(block), first, count, tile);
+      source.with_rows(block, [&](auto row) { add_products(row, tile, taps, count, partial); });
+    }
+    for (int tap = 0; tap < tap_count; ++tap) {
+      alignas(64) A lanes[kFolded][kTile];
+      rows_to_channels<A, kFolded>(partial[tap], kTile, kFolded, kTile, lanes[0]);
+      for (int p = 0; p < kTile; ++p) {
+        A sum = 0;
+        for (int lane = 0; lane < kFolded; ++lane) sum += lanes[lane][p];
+        dots[tap][p] = sum;
+      }
+    }
+  }
+
+  template <class RowOf>
+  static void add_products(RowOf row, const A* tile, const Taps& taps, int count,
+                           A (&partial)[Taps::kCount][kTile * kFolded]) {
+    for (int p = 0; p < count; ++p) {
+      const Row at = Row::load(tile + p * B);
+      for (int tap = 0; tap < taps.kCount; ++tap) {
+        const Row read = Row::load(row(taps.cell[tap][p]));
+        auto sum = at.v[0] * read.v[0];
+        for (int r = 1; r < Row::kRegisters; ++r) sum += at.v[r] * read.v[r];
+        A* to = partial[tap] + p * kFolded;
+        auto folded = fold<A, Row::kWidth>(sum);
+        decltype(folded) before;
+        std::memcpy(&before, to, sizeof before);
+        folded += before;
+        std::memcpy(to, &folded, sizeof folded);
+      }
+    }
+  }
+
+  const int64_t batch_, channels_, blocks_;
+  Plane input_;
+  int threads_;
+};
+
+template <class Body>
+void dispatch(const Params& params, int threads, Body&& body) {
+  const bool volume = params.coordinates.size[5] == 3;
+  // Blocks of 16 for the mode that carries features, of 4 elsewhere, which halves the code.
+  const auto sample = [&](auto zero, auto rank, auto n) {
+    using A = decltype(zero);
+    if constexpr (std::is_same_v<A, float> && n == 2)
+      if (params.input.size[1] > 4) return body(Sampler<A, 16, rank, n>(params, threads));
+    body(Sampler<A, 4, rank, n>(params, threads));
+  };
+  const auto sample_as = [&](auto zero) {
+    using std::integral_constant;
+    constexpr integral_constant<int, 2> two{};
+    constexpr integral_constant<int, 3> three{};
+    constexpr integral_constant<int, 1> nearest{};
+    constexpr integral_constant<int, 4> bicubic{};
+    if (volume && params.mode == Mode::bilinear) return sample(zero, three, two);
+    if (volume) return sample(zero, three, nearest);
+    if (params.mode == Mode::bilinear) return sample(zero, two, two);
+    if (params.mode == Mode::nearest) return sample(zero, two, nearest);
+    return sample(zero, two, bicubic);
+  };
+  if (params.input.dtype == DType::float64) return sample_as(0.0);
+  return sample_as(0.0f);
+}
+
+}  // namespace
+
+void forward(const Params& params, const Tensor& out, int threads) {
+  dispatch(params, threads, [&](auto sampler) { sampler.forward(out); });
+}
+
+void backward(const Params& params, const Tensor& grad, const Gradients& gradients, int threads) {
+  dispatch(params, threads, [&](auto sampler) { sampler.backward(grad, gradients); });
+}
+
+}  // namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA

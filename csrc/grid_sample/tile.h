@@ -1,0 +1,269 @@
+// Tiles: kTile consecutive cells of a tensor as rows of B channels, in the type computed in. Types,
+// strides and layouts end here; the kernels see only tiles. Part of cpu.cpp: compiled once per
+// instruction set.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "common/tensor.h"
+
+namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA {
+
+constexpr int kTile = 64;
+
+#if defined(__AVX512F__)
+constexpr int kRegisterBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+
+template <class A, int W>
+struct VectorOf {
+  typedef A type __attribute__((vector_size(W * sizeof(A))));
+};
+
+// B numbers in as many registers as they need.
+template <class A, int B>
+struct Lanes {
+  static constexpr int kWidth = std::min<int>(B, kRegisterBytes / sizeof(A));
+  static constexpr int kRegisters = B / kWidth;
+  using Vector = typename VectorOf<A, kWidth>::type;
+  Vector v[kRegisters];
+
+  static Lanes load(const A* from) {
+    Lanes lanes;
+    std::memcpy(lanes.v, from, sizeof lanes.v);
+    return lanes;
+  }
+  void store(A* to) const { std::memcpy(to, v, sizeof v); }
+  void add_product(A factor, const Lanes& x) {
+    for (int r = 0; r < kRegisters; ++r) v[r] += factor * x.v[r];
+  }
+};
+
+// The sum of a vector's quarters, eighths ...: as many numbers as add up to the same sum, at
+// most 4.
+template <class A, int W>
+inline auto fold(typename VectorOf<A, W>::type v) {
+  if constexpr (W <= 4) {
+    return v;
+  } else {
+    typename VectorOf<A, W / 2>::type half[2];
+    std::memcpy(half, &v, sizeof v);
+    return fold<A, W / 2>(half[0] + half[1]);
+  }
+}
+
+template <class V, int... I>
+inline V low_half_interleaved(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I % 2 * static_cast<int>(sizeof...(I)) + I / 2)...);
+}
+
+template <class V, int... I>
+inline V high_half_interleaved(V a, V b, std::integer_sequence<int, I...>) {
+  constexpr int n = sizeof...(I);
+  return __builtin_shufflevector(a, b, (I % 2 * n + n / 2 + I / 2)...);
+}
+
+// Transposes W vectors of W numbers: a perfect shuffle of the rows, log2(W) times.
+template <int W, class V>
+inline void transpose(V (&rows)[W]) {
+  constexpr auto lanes = std::make_integer_sequence<int, W>{};
+  for (int stage = 1; stage < W; stage *= 2) {
+    V shuffled[W];
+    for (int i = 0; i < W / 2; ++i) {
+      shuffled[2 * i] = low_half_interleaved(rows[i], rows[i + W / 2], lanes);
+      shuffled[2 * i + 1] = high_half_interleaved(rows[i], rows[i + W / 2], lanes);
+    }
+    for (int i = 0; i < W; ++i) rows[i] = shuffled[i];
+  }
+}
+
+// `channels` rows of `count` numbers, `pitch` apart -> `count` rows of B; missing channels are 0.
+template <class A, int B>
+void channels_to_rows(const A* from, int64_t pitch, int channels, int count, A* to) {
+  constexpr int W = Lanes<A, B>::kWidth;
+  const int whole = count / W * W;
+  for (int p = 0; p < whole; p += W)
+    for (int c = 0; c < B; c += W) {
+      typename Lanes<A, W>::Vector block[W] = {};
+      for (int i = 0; i < W && c + i < channels; ++i)
+        std::memcpy(&block[i], from + (c + i) * pitch + p, sizeof block[i]);
+      transpose<W>(block);
+      for (int i = 0; i < W; ++i) std::memcpy(to + (p + i) * B + c, &block[i], sizeof block[i]);
+    }
+  for (int p = whole; p < count; ++p)
+    for (int c = 0; c < B; ++c) to[p * B + c] = c < channels ? from[c * pitch + p] : A(0);
+}
+
+// The way back; the missing channels are not written.
+template <class A, int B>
+void rows_to_channels(const A* from, int64_t pitch, int channels, int count, A* to) {
+  constexpr int W = Lanes<A, B>::kWidth;
+  const int whole = count / W * W;
+  for (int p = 0; p < whole; p += W)
+    for (int c = 0; c < channels; c += W) {
+      typename Lanes<A, W>::Vector block[W];
+      for (int i = 0; i < W; ++i) std::memcpy(&block[i], from + (p + i) * B + c, sizeof block[i]);
+      transpose<W>(block);
+      for (int i = 0; i < W && c + i < channels; ++i)
+        std::memcpy(to + (c + i) * pitch + p, &block[i], sizeof block[i]);
+    }
+  for (int p = whole; p < count; ++p)
+    for (int c = 0; c < channels; ++c) to[c * pitch + p] = from[p * B + c];
+}
+
+// The cells of one image or volume (or field of coordinates, whose components are its channels),
+// seen as runs of equally spaced cells as long as its strides allow.
+struct Plane {
+  char* data = nullptr;
+  DType dtype = DType::float32;
+  int64_t channel_stride = 0;
+  int64_t cell_stride = 0;
+  int64_t run = 0;    // cells
+  int64_t inner = 1;  // runs per slice
+  int64_t run_stride = 0, slice_stride = 0;
+
+  Plane() = default;
+  // `space` is the first of the three dimensions of space.
+  Plane(const Tensor& tensor, int space, int channel) : dtype(tensor.dtype) {
+    data = static_cast<char*>(tensor.data);
+    channel_stride = channel < 0 ? 0 : tensor.stride[channel];
+    const int64_t *size = tensor.size + space, *stride = tensor.stride + space;
+    cell_stride = size[2] > 1 ? stride[2] : size[1] > 1 ? stride[1] : stride[0];
+    run = size[2];
+    inner = size[1];
+    run_stride = stride[1];
+    slice_stride = stride[0];
+    if (inner == 1 || run_stride == run * cell_stride) {
+      run *= inner;
+      inner = 1;
+      if (size[0] == 1 || slice_stride == run * cell_stride) run *= size[0];
+    }
+  }
+
+  Plane at(int64_t offset) const {
+    Plane moved = *this;
+    moved.data += offset * size_of(dtype);
+    return moved;
+  }
+
+  // Calls body(offset, start, length) for the runs that cover cells [first, first + count): the
+  // offset in elements of the piece's first cell, and where the piece begins in the tile.
+  template <class Body>
+  void for_runs(int64_t first, int count, Body&& body) const {
+    int64_t index = first / run, within = first % run;
+    for (int done = 0; done < count; ++index, within = 0) {
+      const int length = static_cast<int>(std::min<int64_t>(run - within, count - done));
+      const int64_t start = index / inner * slice_stride + index % inner * run_stride;
+      body(start + within * cell_stride, done, length);
+      done += length;
+    }
+  }
+};
+
+template <class From, class To>
+void convert(const From* from, int64_t from_stride, int count, To* to, int64_t to_stride) {
+  if (from_stride == 1 && to_stride == 1)
+    for (int i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
+  else
+#pragma GCC unroll 4
+    for (int i = 0; i < count; ++i) to[i * to_stride] = static_cast<To>(from[i * from_stride]);
+}
+
+// Channels [channel, channel + channels) of a tile -> rows of B.
+template <class A, int B>
+void load_tile(const Plane& plane, int64_t channel, int channels, int64_t first, int count, A* to) {
+  dispatch_floating(plane.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t cs = plane.channel_stride, ps = plane.cell_stride;
+    plane.for_runs(first, count, [&](int64_t offset, int start, int length) {
+      const T* from = reinterpret_cast<const T*>(plane.data) + offset + channel * cs;
+      A* rows = to + start * B;
+      if (cs == 1 && channels == B) {
+        for (int p = 0; p < length; ++p)
+          for (int c = 0; c < B; ++c) rows[p * B + c] = static_cast<A>(from[p * ps + c]);
+        return;
+      }
+      if constexpr (std::is_same_v<T, A>)
+        if (ps == 1) return channels_to_rows<A, B>(from, cs, channels, length, rows);
+      alignas(64) A converted[B][kTile];
+      for (int c = 0; c < channels; ++c) convert(from + c * cs, ps, length, converted[c], 1);
+      channels_to_rows<A, B>(converted[0], kTile, channels, length, rows);
+    });
+  });
+}
+
+template <class A, int B>
+void store_tile(const A* tile, int64_t channel, int channels, int64_t first, int count,
+                const Plane& plane) {
+  dispatch_floating(plane.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t cs = plane.channel_stride, ps = plane.cell_stride;
+    plane.for_runs(first, count, [&](int64_t offset, int start, int length) {
+      T* to = reinterpret_cast<T*>(plane.data) + offset + channel * cs;
+      const A* rows = tile + start * B;
+      if (cs == 1 && channels == B) {
+        for (int p = 0; p < length; ++p)
+          for (int c = 0; c < B; ++c) to[p * ps + c] = static_cast<T>(rows[p * B + c]);
+        return;
+      }
+      if constexpr (std::is_same_v<T, A>)
+        if (ps == 1) return rows_to_channels<A, B>(rows, cs, channels, length, to);
+      alignas(64) A unconverted[B][kTile];
+      rows_to_channels<A, B>(rows, kTile, channels, length, unconverted[0]);
+      for (int c = 0; c < channels; ++c) convert(unconverted[c], 1, length, to + c * cs, ps);
+    });
+  });
+}
+
+// One channel (or component) of a tile.
+template <class A>
+void load_channel(const Plane& plane, int64_t channel, int64_t first, int count, A* to) {
+  dispatch_floating(plane.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    plane.for_runs(first, count, [&](int64_t offset, int start, int length) {
+      const T* from = reinterpret_cast<const T*>(plane.data) + offset;
+      convert(from + channel * plane.channel_stride, plane.cell_stride, length, to + start, 1);
+    });
+  });
+}
+
+template <class A>
+void store_channel(const A* values, int64_t channel, int64_t first, int count, const Plane& plane) {
+  dispatch_floating(plane.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    plane.for_runs(first, count, [&](int64_t offset, int start, int length) {
+      T* to = reinterpret_cast<T*>(plane.data) + offset + channel * plane.channel_stride;
+      convert(values + start, 1, length, to, plane.cell_stride);
+    });
+  });
+}
+
+// Uninitialised memory in which rows of 16 floats do not straddle cache lines.
+template <class A>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count) {
+    const size_t bytes = (static_cast<size_t>(count) * sizeof(A) + 63) / 64 * 64;
+    memory_.reset(static_cast<A*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
+    if (!memory_) throw std::bad_alloc();
+  }
+  A* get() const { return memory_.get(); }
+
+ private:
+  struct Free {
+    void operator()(A* pointer) const { std::free(pointer); }
+  };
+  std::unique_ptr<A, Free> memory_;
+};
+
+}  // namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA
