@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motion_lab.ops import _native
+from motion_lab.ops._backends import Backend, register, select
+from motion_lab.ops._checks import check_shape, check_tensor
+from motion_lab.ops._native_grid_sample import MODES, PADDING_MODES, Sample
 from motion_lab.ops.reference import grid_sample as reference
-
-_MODES = ("bilinear", "nearest", "bicubic")
-_PADDING_MODES = ("zeros", "border", "reflection")
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def grid_sample(
@@ -42,14 +42,13 @@ def grid_sample(
     Raises:
         TypeError, ValueError: an argument of the wrong type, shape, dtype or device.
     """
-    _check_tensor("grid_sample", "input", input)
     _check_coordinates("grid_sample", "grid", input, grid)
-    _check_choice("grid_sample", "mode", mode, _MODES)
-    _check_choice("grid_sample", "padding_mode", padding_mode, _PADDING_MODES)
+    _check_choice("grid_sample", "mode", mode, MODES)
+    _check_choice("grid_sample", "padding_mode", padding_mode, PADDING_MODES)
     if mode == "bicubic" and input.ndim == 5:
         raise ValueError("grid_sample: mode 'bicubic' takes images (4 dimensions), got a volume")
     input, grid = _autocast(input, grid)
-    call = {"reference": reference.grid_sample, "torch": _torch_grid_sample}[backend or "torch"]
+    call = select("grid_sample", input.device.type, backend).call
     return call(
         input, grid, mode=mode, padding_mode=padding_mode, align_corners=bool(align_corners)
     )
@@ -88,21 +87,24 @@ def warp(
     Raises:
         TypeError, ValueError: an argument of the wrong type, shape, dtype or device.
     """
-    _check_tensor("warp", "input", input)
     _check_coordinates("warp", "displacement", input, displacement)
-    _check_choice("warp", "padding_mode", padding_mode, _PADDING_MODES)
-    out = tuple(displacement.shape[1 - input.ndim : -1])
+    _check_choice("warp", "padding_mode", padding_mode, PADDING_MODES)
+    batch = input.shape[0]
+    axes = ("depth", "height", "width")[5 - input.ndim :]
+    out = dict(zip(axes, displacement.shape[1 - input.ndim : -1], strict=True))
     if weight is not None:
-        if displacement.ndim == input.ndim:
+        if displacement.ndim == input.ndim or not displacement.shape[1]:
             raise ValueError(
                 "warp: weight needs K displacement fields, (N, K, ..., 2 | 3), got displacement of"
                 f" shape {tuple(displacement.shape)}"
             )
-        _check_factor("weight", weight, input, tuple(displacement.shape[:-1]))
+        _check_like_input("warp", "weight", weight, input)
+        check_shape("warp", "weight", weight, batch=batch, fields=displacement.shape[1], **out)
     if mask is not None:
-        _check_factor("mask", mask, input, (input.shape[0], 1, *out))
+        _check_like_input("warp", "mask", mask, input)
+        check_shape("warp", "mask", mask, batch=batch, channels=1, **out)
     input, displacement, weight, mask = _autocast(input, displacement, weight, mask)
-    call = {"reference": reference.warp, "torch": _torch_warp}[backend or "torch"]
+    call = select("warp", input.device.type, backend).call
     return call(
         input,
         displacement,
@@ -113,26 +115,12 @@ def warp(
     )
 
 
-def _check_tensor(op: str, name: str, x: object) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{op}: {name} must be a tensor, got {type(x).__name__}")
-    if x.dtype not in _DTYPES:
-        raise TypeError(
-            f"{op}: {name} must be float32, float64, bfloat16 or float16, got {x.dtype}"
-        )
-
-
 def _check_like_input(op: str, name: str, x: Tensor, input: Tensor) -> None:
-    if x.device != input.device:
-        raise ValueError(f"{op}: {name} must be on input's device {input.device}, got {x.device}")
-    if x.dtype not in (torch.float32, input.dtype):
-        raise TypeError(
-            f"{op}: {name} must be float32 or of input's dtype {input.dtype}, got {x.dtype}"
-        )
+    check_tensor(op, name, x, dtypes=(torch.float32, input.dtype), device=input.device)
 
 
 def _check_coordinates(op: str, name: str, input: Tensor, x: Tensor) -> None:
-    _check_tensor(op, name, x)
+    check_tensor(op, "input", input)
     if input.ndim not in (4, 5):
         raise ValueError(
             f"{op}: input must have 4 dimensions (N, C, H, W) or 5 (N, C, D, H, W), got shape"
@@ -152,13 +140,6 @@ def _check_coordinates(op: str, name: str, input: Tensor, x: Tensor) -> None:
         raise ValueError(
             f"{op}: {name} must have input's batch size {input.shape[0]}, got {x.shape[0]}"
         )
-
-
-def _check_factor(name: str, x: Tensor, input: Tensor, shape: tuple[int, ...]) -> None:
-    _check_tensor("warp", name, x)
-    _check_like_input("warp", name, x, input)
-    if tuple(x.shape) != shape:
-        raise ValueError(f"warp: {name} must have shape {shape}, got {tuple(x.shape)}")
 
 
 def _check_choice(op: str, name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -225,3 +206,31 @@ def _torch_warp(
     if mask is None:
         return result
     return (result * (mask.unsqueeze(1) if result.ndim > input.ndim else mask)).to(input.dtype)
+
+
+def _native_grid_sample(
+    input: Tensor, grid: Tensor, *, mode: str, padding_mode: str, align_corners: bool
+) -> Tensor:
+    options = (False, MODES.index(mode), PADDING_MODES.index(padding_mode), align_corners)
+    return Sample.apply(input, grid, None, None, *options)
+
+
+def _native_warp(
+    input: Tensor,
+    displacement: Tensor,
+    weight: Tensor | None,
+    mask: Tensor | None,
+    *,
+    padding_mode: str,
+    align_corners: bool,
+) -> Tensor:
+    options = (True, 0, PADDING_MODES.index(padding_mode), align_corners)
+    return Sample.apply(input, displacement, weight, mask, *options)
+
+
+register("grid_sample", "native", Backend(_native_grid_sample, ("cpu",), _native.problem))
+register("grid_sample", "torch", Backend(_torch_grid_sample, ("cpu", "cuda")))
+register("grid_sample", "reference", Backend(reference.grid_sample, ("cpu", "cuda")))
+register("warp", "native", Backend(_native_warp, ("cpu",), _native.problem))
+register("warp", "torch", Backend(_torch_warp, ("cpu", "cuda")))
+register("warp", "reference", Backend(reference.warp, ("cpu", "cuda")))

@@ -133,12 +133,12 @@ def _sample(
     batch, channels, *sizes = input.shape
     rank = len(sizes)
     shape = positions[0].shape[1:]
+    count = math.prod(shape)
     cells = input.reshape(batch, channels, math.prod(sizes)).to(positions[0].dtype)
     per_axis = [
-        _taps(x.reshape(batch, -1), size, mode, padding_mode, align_corners, rank)
+        _taps(x.reshape(batch, count), size, mode, padding_mode, align_corners, rank)
         for x, size in zip(positions, reversed(sizes), strict=True)
     ]
-    count = math.prod(shape)
     result = cells.new_zeros(batch, channels, count)
     for taps in itertools.product(*per_axis):
         index = torch.zeros(batch, count, dtype=torch.int64, device=input.device)
