@@ -1,6 +1,10 @@
 """`motion-lab animate` on real files: what it makes, and what it says about bad ones."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
@@ -173,3 +177,32 @@ def test_wrong_options_are_wrong_use(run, portrait, recording):
     assert run(portrait, recording, "--steps", "many")[0] == 2
     assert run()[0] == 2
     expect_refusal(run(portrait), 2, "Nothing moves")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_leaves_nothing(checkpoint, portrait, tmp_path, number, code):
+    minutes = np.tile((0.3 * np.sin(np.arange(16000) * 0.1)).astype(np.float32), 120)
+    save_wav(tmp_path / "long.wav", minutes)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    output = folder / "out.mp4"
+    command = [sys.executable, "-m", "motion_lab", "animate", portrait, tmp_path / "long.wav"]
+    running = subprocess.Popen(
+        [*map(str, command), "-o", str(output), "--checkpoint", str(checkpoint)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(6000):
+        # The finished check of the folder leaves a file for a moment, the video's own has content.
+        if any(file.stat().st_size for file in folder.glob("*.part") if file.exists()):
+            break
+        assert running.poll() is None, running.communicate()[1]
+        time.sleep(0.01)
+    else:
+        running.kill()
+        raise AssertionError("nothing was written within a minute")
+    running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == code, said
+    assert "Traceback" not in said
+    assert os.listdir(folder) == []
