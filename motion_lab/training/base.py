@@ -39,6 +39,8 @@ class BaseTask:
         self.held_out = build_pairs(
             folder / "held_out", data.held_out_groups, data.size, data.seed + 1, threads
         )
+        # A turn of the head in radians and an open jaw in its own unit are to count alike.
+        self.spread = torch.from_numpy(self.bank.motion.std((0, 1))).to(device)
         weight = torch.ones(len(REGIONS))
         for name, value in data.region_weights.items():
             weight[REGIONS.index(name)] = value
@@ -61,7 +63,7 @@ class BaseTask:
         motion = self.model.encode_motion(torch.cat([batch["source"], batch["driver"]]))
         own, driving = motion.chunk(2)
         deviation = driving - own
-        losses = {"parameters": F.mse_loss(self.probe(deviation), batch["motion"])}
+        losses = {"parameters": F.mse_loss(self.probe(deviation), batch["motion"] / self.spread)}
         if step >= self.motion_from:
             weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
             source = self.model.encode_source(batch["source"], own)
