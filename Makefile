@@ -23,8 +23,9 @@ native: .venv/ready
 demo: setup
 	$(BIN)/motion-lab demo -o out/demo.mp4
 
+# One worker a core, each with one thread: more would wait for each other.
 test: setup lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .
