@@ -1,0 +1,78 @@
+"""The search for the CUDA compiler, and what the build says where there is none."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from motion_lab import _toolchain
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_nvcc(path):
+    path.parent.mkdir(parents=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """An nvcc in each place where one is looked for, in the order of the search."""
+    found = [
+        make_nvcc(tmp_path / "cxx" / "nvcc-13"),
+        make_nvcc(tmp_path / "home" / "bin" / "nvcc"),
+        make_nvcc(tmp_path / "path" / "nvcc"),
+        make_nvcc(tmp_path / "site" / "nvidia" / "cu13" / "bin" / "nvcc"),
+    ]
+    monkeypatch.setenv("CUDACXX", str(found[0]))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda kind: str(tmp_path / "site"))
+    return found
+
+
+def test_nvcc_is_looked_for_in_the_documented_order(places):
+    for nvcc in places:
+        assert _toolchain.find_nvcc() == nvcc
+        nvcc.unlink()
+    assert _toolchain.find_nvcc() is None
+
+
+def test_architectures_are_listed_only_where_a_driver_is():
+    for architecture in _toolchain.gpu_architectures():
+        assert architecture.isdigit()
+
+
+def build(tmp_path, **environment):
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "-b", str(tmp_path), "-t", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+in_source_tree = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not in a source tree")
+
+
+@in_source_tree
+def test_demanding_cuda_without_a_compiler_is_refused_with_the_remedy(tmp_path):
+    if Path(sysconfig.get_path("purelib"), "nvidia", "cu13", "bin", "nvcc").exists():
+        pytest.skip("this environment has the compiler from PyPI")
+    done = build(tmp_path, MOTION_LAB_CUDA="1", PATH=str(tmp_path), CUDACXX="", CUDA_HOME="")
+    assert done.returncode == 1
+    assert "MOTION_LAB_CUDA=1, but no nvcc was found" in done.stderr
+    assert "pip install 'motion-lab[nvcc]'" in done.stderr
+
+
+@in_source_tree
+def test_an_unknown_wish_for_cuda_is_refused(tmp_path):
+    done = build(tmp_path, MOTION_LAB_CUDA="yes")
+    assert done.returncode == 1
+    assert "MOTION_LAB_CUDA must be 0, 1 or unset, not 'yes'" in done.stderr
