@@ -1,7 +1,10 @@
 """The command line: what every command has in common."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
@@ -48,6 +51,25 @@ def test_an_error_becomes_its_exit_code_and_no_traceback(failing_app, capsys, er
     assert "Traceback" not in err
     if isinstance(error, MotionLabError):
         assert err == f"motion-lab: {error}\n"
+
+
+def test_a_killed_command_runs_its_with_blocks(monkeypatch):
+    app = typer.Typer(pretty_exceptions_enable=False)
+    left = []
+
+    @app.command()
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            left.append(True)
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 143
+    assert left
 
 
 def test_debug_shows_where_an_error_came_from(failing_app):

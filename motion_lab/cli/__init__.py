@@ -5,8 +5,6 @@ and :mod:`motion_lab.cli.options` at its top; what a command needs is imported i
 ``motion-lab --help`` answers at once.
 """
 
-import importlib
-import importlib.util
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,11 +14,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from motion_lab import __version__
+from motion_lab.cli import animate, components, data, doctor, evaluate, train
 from motion_lab.errors import MotionLabError
 from registry import RegistryError
-
-# In the order in which `motion-lab --help` lists them.
-_GROUPS = ("animate", "data", "train", "evaluate", "components", "doctor")
 
 app = typer.Typer(
     name="motion-lab",
@@ -59,9 +55,8 @@ def _root(
     """
 
 
-for _group in _GROUPS:
-    if importlib.util.find_spec(f"{__name__}.{_group}") is not None:
-        importlib.import_module(f"{__name__}.{_group}").register(app)
+for _module in (animate, data, train, evaluate, components, doctor):
+    _module.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -179,8 +179,7 @@ def test_wrong_options_are_wrong_use(run, portrait, recording):
     expect_refusal(run(portrait), 2, "Nothing moves")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_command_leaves_nothing(checkpoint, portrait, tmp_path, number, code):
+def test_ctrl_c_leaves_nothing(checkpoint, portrait, tmp_path):
     minutes = np.tile((0.3 * np.sin(np.arange(16000) * 0.1)).astype(np.float32), 120)
     save_wav(tmp_path / "long.wav", minutes)
     folder = tmp_path / "results"
@@ -201,8 +200,8 @@ def test_a_stopped_command_leaves_nothing(checkpoint, portrait, tmp_path, number
     else:
         running.kill()
         raise AssertionError("nothing was written within a minute")
-    running.send_signal(number)
+    running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == code, said
+    assert running.returncode == 130, said
     assert "Traceback" not in said
     assert os.listdir(folder) == []
