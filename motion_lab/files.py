@@ -37,8 +37,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         with clear_write_errors(path):
             temporary.touch(exist_ok=False)
+            permissions = temporary.stat().st_mode
         yield temporary
         with clear_write_errors(path):
+            # Some writers (safetensors) make a file of their own that only its owner may read.
+            temporary.chmod(permissions)
             os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
