@@ -11,9 +11,14 @@ from motion_lab.files import whole_file
 def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path):
     path = tmp_path / "out.bin"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as unfinished:
-        unfinished.write_bytes(b"half")
-        raise KeyboardInterrupt
+
+    def stopped_half_way():
+        with whole_file(path) as unfinished:
+            unfinished.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_half_way()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
