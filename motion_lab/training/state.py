@@ -131,10 +131,13 @@ def load_state(
 def _load_optimizer(optimizer: torch.optim.Optimizer, slots: dict[int, dict[str, Any]]) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, own in slots.items():
-        if index >= len(parameters) or any(
-            value.ndim and value.shape != parameters[index].shape for value in own.values()
-        ):
-            raise ValueError(f"the optimizer's slot {index} fits no parameter")
+        for name, value in own.items():
+            if index >= len(parameters) or (value.ndim and value.shape != parameters[index].shape):
+                raise ValueError(f"the optimizer's slot {index} fits no parameter")
+            if value.ndim:
+                # Laid out in memory as its parameter: the fused optimizer pairs them by address,
+                # and channels-last weights would meet the moments of others.
+                own[name] = torch.empty_like(parameters[index], device="cpu").copy_(value)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
 

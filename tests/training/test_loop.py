@@ -113,8 +113,8 @@ def test_weights_file_holds_the_average_and_the_whole_configuration(finished):
     assert facts["toy"] == "yes"
     assert facts["steps"] == "24"
     saved = load_file(finished / "state.safetensors")
-    assert torch.equal(state["0.weight"], saved["ema/0.weight"])
-    assert not torch.equal(state["0.weight"], saved["model/0.weight"])
+    assert torch.equal(state["1.weight"], saved["ema/1.weight"])
+    assert not torch.equal(state["1.weight"], saved["model/1.weight"])
 
 
 def test_training_learns_and_logs(tmp_path):
@@ -142,7 +142,7 @@ def test_gradient_that_is_not_finite_stops_too(tmp_path):
     class Steep(ToyTask):
         def loss(self, batch, step):
             total, parts = super().loss(batch, step)
-            return total + (self.model[0].weight * 0).sqrt().sum(), parts
+            return total + (self.model[1].weight * 0).sqrt().sum(), parts
 
     with pytest.raises(MotionLabError, match="gradient norm"):
         train(Steep(), toy_config(), tmp_path, resume=False, device="cpu")
@@ -201,7 +201,7 @@ def test_truncated_state_is_refused_in_words(stopped, keep):
 
 def test_state_of_another_model_is_refused_in_words(stopped):
     task = ToyTask()
-    task.model[3] = torch.nn.Linear(8, 5)
+    task.model[5] = torch.nn.Linear(8, 5)
     with pytest.raises(MotionLabError, match="state of another model"):
         train(task, toy_config(), stopped, resume=True, device="cpu")
 

@@ -13,12 +13,18 @@ from motion_lab.training.loop import train
 
 
 class ToyTask:
-    """Regression through dropout (torch's RNG) and batch norm (buffers), read by a probe."""
+    """Regression through dropout (torch's RNG), batch norm (buffers) and a convolution whose
+    weights lie channels-last in memory, read by a probe."""
 
     def __init__(self, seed: int = 0, *, poison: int | None = None, pause: float = 0.0) -> None:
         torch.manual_seed(seed)
         self.model = nn.Sequential(
-            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 4)
+            nn.Unflatten(1, (4, 1, 1)),
+            nn.Conv2d(4, 8, 3, padding=1).to(memory_format=torch.channels_last),
+            nn.Flatten(),
+            nn.BatchNorm1d(8),
+            nn.Dropout(0.3),
+            nn.Linear(8, 4),
         )
         self.probe = nn.Linear(4, 1)
         self.facts = {"toy": "yes"}
@@ -48,7 +54,7 @@ class ToyTask:
 
     def validate(self):
         assert not self.model.training
-        return {"weight": float(self.model[0].weight.sum())}
+        return {"weight": float(self.model[1].weight.sum())}
 
 
 def toy_config(**training) -> Config:
