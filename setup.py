@@ -52,6 +52,11 @@ class CMakeBuild(build_ext):
         if self.nvcc and "motion_lab._native_cuda" not in names:
             self.distribution.ext_modules.append(Extension("motion_lab._native_cuda", sources=[]))
         super().finalize_options()
+        if self.inplace:
+            # An editable install builds in a passing folder by itself; in this one it shares the
+            # work with `build_ext --inplace`.
+            name = f"temp.{self.plat_name}-{sys.implementation.cache_tag}"
+            self.build_temp = str(ROOT / "build" / name)
 
     def build_extensions(self):
         build = Path(self.build_temp).resolve() / "cmake"

@@ -6,6 +6,7 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from motion_lab.ops import _native
 from motion_lab.ops._backends import Backend, register, select
@@ -377,6 +378,7 @@ class _NativeScan(torch.autograd.Function):
         return out, last_state
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         *inputs, checkpoints = ctx.saved_tensors
         found = torch.ops.motion_lab.selective_scan_backward(

@@ -335,6 +335,14 @@ def test_gradients_are_those_of_finite_differences(case):
     assert torch.autograd.gradcheck(function, [t[n].requires_grad_() for n in names])
 
 
+def test_a_second_derivative_is_refused():
+    t = replace(BASE, D=False, z=False, delta_bias=False).tensors()
+    u = t["u"].requires_grad_()
+    (gradient,) = torch.autograd.grad(selective_scan(**t).square().sum(), u, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_five_runs_are_equal_bit_by_bit(threads):
     before = torch.get_num_threads()
