@@ -28,12 +28,12 @@ def test_a_sound_installation_is_healthy_and_names_what_each_op_uses():
 
 def test_missing_cpu_kernels_are_ill_and_come_with_their_remedy(monkeypatch):
     def missing(name):
-        raise _native.NativeModuleError(f"{name} has not been built. Build it with: pip install .")
+        raise _native.NativeModuleError(f"{name} has not been built; pip install 'here[extra]'")
 
     monkeypatch.setattr(_native, "_load", missing)
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
-    assert "pip install ." in result.output
+    assert "pip install 'here[extra]'" in " ".join(result.output.split())
     report = doctor.examine()
     assert lines(report)["CPU kernels"].good is False
     native = [line for line in report.ops if line.backend == "native"]

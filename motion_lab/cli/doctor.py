@@ -16,6 +16,7 @@ def doctor() -> None:
     Example: `motion-lab doctor`
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from motion_lab.doctor import Line, examine
@@ -29,7 +30,7 @@ def doctor() -> None:
     def lines(title: str, found: list[Line]) -> Table:
         made = table(title, "", "", "")
         for line in found:
-            made.add_row(mark(line.good), line.name, line.found)
+            made.add_row(mark(line.good), line.name, escape(line.found))
         return made
 
     report = examine()
@@ -40,7 +41,7 @@ def doctor() -> None:
         problem = entry.problem
         if problem and entry.device == "cuda":
             problem = "needs the CUDA kernels, see above"
-        says = f"[red]{problem}[/]" if problem else entry.note
+        says = f"[red]{escape(problem)}[/]" if problem else escape(entry.note)
         ops.add_row("unasked" if entry.default else "", entry.op, entry.device, entry.backend, says)
     console.print(ops)
     console.print(lines("Optional packages", report.packages))
