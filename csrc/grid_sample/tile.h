@@ -170,13 +170,25 @@ struct Plane {
   }
 };
 
+// The strides of coordinates, 2 and 3, are constants to the compiler, so that it can use shuffles.
 template <class From, class To>
-void convert(const From* from, int64_t from_stride, int count, To* to, int64_t to_stride) {
-  if (from_stride == 1 && to_stride == 1)
+void load_strided(const From* from, int64_t stride, int count, To* to) {
+  const auto load = [&](auto step) {
+    for (int i = 0; i < count; ++i) to[i] = static_cast<To>(from[i * step]);
+  };
+  using std::integral_constant;
+  if (stride == 1) return load(integral_constant<int64_t, 1>{});
+  if (stride == 2) return load(integral_constant<int64_t, 2>{});
+  if (stride == 3) return load(integral_constant<int64_t, 3>{});
+  load(stride);
+}
+
+template <class From, class To>
+void store_strided(const From* from, int count, To* to, int64_t stride) {
+  if (stride == 1)
     for (int i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
   else
-#pragma GCC unroll 4
-    for (int i = 0; i < count; ++i) to[i * to_stride] = static_cast<To>(from[i * from_stride]);
+    for (int i = 0; i < count; ++i) to[i * stride] = static_cast<To>(from[i]);
 }
 
 // Channels [channel, channel + channels) of a tile -> rows of B.
@@ -196,7 +208,7 @@ void load_tile(const Plane& plane, int64_t channel, int channels, int64_t first,
       if constexpr (std::is_same_v<T, A>)
         if (ps == 1) return channels_to_rows<A, B>(from, cs, channels, length, rows);
       alignas(64) A converted[B][kTile];
-      for (int c = 0; c < channels; ++c) convert(from + c * cs, ps, length, converted[c], 1);
+      for (int c = 0; c < channels; ++c) load_strided(from + c * cs, ps, length, converted[c]);
       channels_to_rows<A, B>(converted[0], kTile, channels, length, rows);
     });
   });
@@ -220,7 +232,7 @@ void store_tile(const A* tile, int64_t channel, int channels, int64_t first, int
         if (ps == 1) return rows_to_channels<A, B>(rows, cs, channels, length, to);
       alignas(64) A unconverted[B][kTile];
       rows_to_channels<A, B>(rows, kTile, channels, length, unconverted[0]);
-      for (int c = 0; c < channels; ++c) convert(unconverted[c], 1, length, to + c * cs, ps);
+      for (int c = 0; c < channels; ++c) store_strided(unconverted[c], length, to + c * cs, ps);
     });
   });
 }
@@ -232,7 +244,7 @@ void load_channel(const Plane& plane, int64_t channel, int64_t first, int count,
     using T = decltype(zero);
     plane.for_runs(first, count, [&](int64_t offset, int start, int length) {
       const T* from = reinterpret_cast<const T*>(plane.data) + offset;
-      convert(from + channel * plane.channel_stride, plane.cell_stride, length, to + start, 1);
+      load_strided(from + channel * plane.channel_stride, plane.cell_stride, length, to + start);
     });
   });
 }
@@ -243,7 +255,7 @@ void store_channel(const A* values, int64_t channel, int64_t first, int count, c
     using T = decltype(zero);
     plane.for_runs(first, count, [&](int64_t offset, int start, int length) {
       T* to = reinterpret_cast<T*>(plane.data) + offset + channel * plane.channel_stride;
-      convert(values + start, 1, length, to, plane.cell_stride);
+      store_strided(values + start, length, to, plane.cell_stride);
     });
   });
 }
