@@ -52,6 +52,10 @@ class TrainingConfig:
             raise ValueError(f"training.ema_decay must be in [0, 1), got {self.ema_decay}")
 
 
+COMPONENTS = ("encoder", "depth", "motion_encoder", "motion_decoder", "renderer")
+"""What the base model is made of."""
+
+
 @dataclass
 class BaseModelConfig:
     """Stage 1: keyword arguments of :class:`motion_lab.models.base_model.BaseModel`."""
@@ -72,7 +76,7 @@ class BaseModelConfig:
         """Raise ValueError, with its path, for a value that does not make sense."""
         for name in ("image_size", "working_size", "motion_size"):
             _at_least("model", name, getattr(self, name), 1)
-        for name in ("encoder", "depth", "motion_encoder", "motion_decoder", "renderer"):
+        for name in COMPONENTS:
             setattr(self, name, _spec(f"model.{name}", getattr(self, name)))
 
 
@@ -133,6 +137,11 @@ class BaseDataConfig:
     """Step from which displacement is learned; before it, the motion encoder alone."""
     appearance_from: int = 0
     """Step from which the frame is learned; before it, its geometry alone."""
+    start: str | None = None
+    """Checkpoint whose weights training starts from: a preset's name or a folder."""
+    frozen: list[str] = field(default_factory=list)
+    """Components that keep their weights, such as motion_encoder, so that what was built on them
+    (a motion model) goes on to fit."""
     region_weights: dict[str, float] = field(default_factory=dict)
     """How much a pixel counts in the losses, by the region of the head; 1 where not named."""
 
@@ -140,6 +149,9 @@ class BaseDataConfig:
         """Raise ValueError, with its path, for a value that does not make sense."""
         for name in ("groups", "held_out_groups", "size"):
             _at_least("data", name, getattr(self, name), 1)
+        for name in self.frozen:
+            if name not in COMPONENTS:
+                raise ValueError(f"data.frozen: {name!r} is none of {', '.join(COMPONENTS)}")
         if not 0 <= self.cross_identity <= 1:
             raise ValueError(f"data.cross_identity must be in [0, 1], got {self.cross_identity}")
 

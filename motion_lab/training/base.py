@@ -16,6 +16,7 @@ from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, 
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import REGIONS
 from motion_lab.models.base_model import BaseModel, image_plane
+from motion_lab.models.weights import load_base_model
 
 
 class BaseTask:
@@ -32,6 +33,9 @@ class BaseTask:
         # Channels last is what convolutions on a CPU and tensor cores want.
         self.model = BaseModel(**config.model).to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if data.start:
+            self.model.load_state_dict(load_base_model(data.start, device).state_dict())
+        self.frozen = [self.model.get_submodule(name).requires_grad_(False) for name in data.frozen]
         self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
         folder = Path(data.folder)
         threads = torch.get_num_threads()
@@ -59,6 +63,8 @@ class BaseTask:
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """First what moved, then where to, then what it looks like (see the curriculum)."""
+        for component in self.frozen:
+            component.eval()  # or the running statistics would still move
         # One batch, as in BaseModel.forward, so that both are normalised alike.
         motion = self.model.encode_motion(torch.cat([batch["source"], batch["driver"]]))
         own, driving = motion.chunk(2)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from motion_lab.configs.loading import load_config
+from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.data.synthetic.pairs import build_pairs
+from motion_lab.models.weights import save_weights
 from motion_lab.training.base import BaseTask, draw
 
 
@@ -83,3 +84,22 @@ def test_training_lowers_the_losses_and_moves_the_source(task):
     assert picture.shape == (3, 5 * 64, 6 * 64)
     assert picture.min() >= 0
     assert picture.max() <= 1
+
+
+def test_frozen_components_keep_their_weights_and_statistics(folder, tmp_path):
+    settings = ["data.groups=3", "data.held_out_groups=1", f"data.folder={folder}"]
+    first = load_config("base", "tiny", settings)
+    torch.manual_seed(1)
+    start = BaseTask(first, torch.device("cpu")).model
+    save_weights(tmp_path / "base.safetensors", start, as_dict(first))
+    settings += [f"data.start={tmp_path}", "data.frozen=[encoder,motion_encoder]"]
+    settings += ["data.motion_from=0", "data.appearance_from=0"]
+    task = BaseTask(load_config("base", "tiny", settings), torch.device("cpu"))
+    optimizer = torch.optim.SGD([p for p in task.model.parameters() if p.requires_grad], 0.1)
+    task.model.train()
+    loss, _ = task.loss(task.batch(0), 0)
+    loss.backward()
+    optimizer.step()
+    old, new = start.state_dict(), task.model.state_dict()
+    changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"depth", "motion_decoder", "renderer"}
