@@ -58,7 +58,7 @@ def test_the_flow_loss_is_the_mean_distance_in_pixels_of_a_64_pixel_frame(task):
     batch["visible"] = torch.ones_like(batch["visible"])
     batch["displacement"] = torch.zeros_like(batch["displacement"])
     batch["displacement"][..., 0] = 3 / 32
-    flow = task._geometry(still, batch, weight)["flow"]
+    flow = task._geometry(still.fields, batch, weight)["flow"]
     assert float(flow.detach()) == pytest.approx(3.0, rel=1e-3)
 
 
