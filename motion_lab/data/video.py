@@ -86,6 +86,8 @@ class VideoWriter:
         video.pix_fmt = "yuv420p"
         video.options = {"crf": str(self._crf), "preset": "veryfast"}
         context = video.codec_context
+        # One thread here and in `reformat`, or the same frames now and then make another file.
+        context.thread_count = 1
         context.color_primaries = context.color_trc = _BT709
         context.colorspace = Colorspace.ITU709
         context.color_range = ColorRange.MPEG
@@ -105,7 +107,10 @@ class VideoWriter:
             pad = ((0, self.height % 2), (0, self.width % 2), (0, 0))
             frame = np.pad(frame, pad, mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
         )
         picture.pts = self.frames
         picture.time_base = 1 / self.fps
