@@ -1,5 +1,6 @@
 """The native modules: what they say of themselves, and how their absence is reported."""
 
+import importlib.machinery
 import importlib.util
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def test_the_kernels_share_torchs_openmp_runtime():
 def empty_package(tmp_path, monkeypatch):
     """motion_lab as if nothing lay in its folder; returns the folder that stands in for it."""
     monkeypatch.setattr(motion_lab, "__path__", [str(tmp_path)])
+    # An editable install has a finder of its own, which knows the real folder.
+    monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
     monkeypatch.delitem(sys.modules, "motion_lab._native_cuda", raising=False)
     _native._load.cache_clear()
     yield tmp_path
