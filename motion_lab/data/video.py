@@ -86,7 +86,7 @@ class VideoWriter:
         video.pix_fmt = "yuv420p"
         video.options = {"crf": str(self._crf), "preset": "veryfast"}
         context = video.codec_context
-        # One thread here and in `reformat`, or the same frames now and then make another file.
+        # One thread here and in `reformat`, so that the same frames make the same pictures.
         context.thread_count = 1
         context.color_primaries = context.color_trc = _BT709
         context.colorspace = Colorspace.ITU709

@@ -61,10 +61,11 @@ def test_any_recording_and_a_jpeg_make_a_video(run, tmp_path, kind):
     assert abs(len(video.audio) / 16000 - len(frames) / 25) <= 1 / 25
 
 
-def test_the_same_seed_gives_the_same_file(run, portrait, recording):
+def test_the_same_seed_gives_the_same_frames(run, portrait, recording):
     for name, seed in (("a", 3), ("b", 3)):
         assert run(portrait, recording, "-o", f"{name}.mp4", "--seed", seed)[0] == 0
-    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    first, second = (list(read_video(name).frames) for name in ("a.mp4", "b.mp4"))
+    np.testing.assert_array_equal(first, second)
 
 
 def bad_picture(folder, kind):
