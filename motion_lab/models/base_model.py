@@ -46,7 +46,6 @@ class Rendered(NamedTuple):
     generated: Tensor  # (B, 1, h, w), share of each pixel that was generated
     warped: Tensor  # (B, 3, S, S), the source moved by the displacement
     fields: list[MotionField]
-    deviation: Tensor  # (B, M), what it was decoded from
 
 
 class BaseModel(nn.Module):
@@ -110,7 +109,7 @@ class BaseModel(nn.Module):
         warped = warp(source.image, _resize_field(planes[-1], source.image))
         masks = [field.mask for field in fields]
         image = self.renderer(volume, skips, masks, warped)
-        return Rendered(image, planes[-1], 1 - masks[-1], warped, fields, deviation)
+        return Rendered(image, planes[-1], 1 - masks[-1], warped, fields)
 
     def forward(self, source_image: Tensor, driving_image: Tensor) -> Rendered:
         """Portraits and driving frames of the same person, both (B, 3, S, S) → the frames."""
