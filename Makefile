@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 EXTRAS := synthetic,train,eval,test,dev
 
-.PHONY: setup native demo test lint clean
+.PHONY: setup native simt demo test lint clean
 
 setup: .venv/ready native
 
@@ -20,11 +20,18 @@ setup: .venv/ready native
 native: .venv/ready
 	$(BIN)/python setup.py --quiet build_ext --inplace
 
+# The CUDA kernels for the CPU, where tests run them; see csrc/simt.
+simt: .venv/ready
+	$(BIN)/cmake -S csrc/simt -B build/simt -G Ninja --log-level=WARNING \
+	  -D CMAKE_MAKE_PROGRAM="$(CURDIR)/$(BIN)/ninja" -D Python_EXECUTABLE="$(CURDIR)/$(BIN)/python" \
+	  -D pybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(BIN)/cmake --build build/simt
+
 demo: setup
 	$(BIN)/motion-lab demo -o out/demo.mp4
 
 # One worker a core, each with one thread: more would wait for each other.
-test: setup lint
+test: setup simt lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/ready

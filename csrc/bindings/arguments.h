@@ -7,6 +7,10 @@
 
 #include "common/tensor.h"
 
+#if defined(MOTION_LAB_SIMT)
+#include "simt/simt.h"
+#endif
+
 namespace pybind11::detail {
 
 template <>
@@ -34,6 +38,9 @@ struct type_caster<motion_lab::Tensor> {
       value.stride[i] = PyLong_AsLongLong(item(strides, i));
     }
     if (PyErr_Occurred()) throw error_already_set();
+#if defined(MOTION_LAB_SIMT)
+    motion_lab::simt::expose(value);
+#endif
     return true;
   }
 };
@@ -43,6 +50,11 @@ struct type_caster<motion_lab::Tensor> {
 namespace motion_lab {
 
 namespace py = pybind11;
-using WithoutGil = py::call_guard<py::gil_scoped_release>;
+// What every binding is defined with: kernels run without Python's lock.
+#if defined(MOTION_LAB_SIMT)
+using KernelCall = py::call_guard<simt::Call>;  // one at a time
+#else
+using KernelCall = py::call_guard<py::gil_scoped_release>;
+#endif
 
 }  // namespace motion_lab

@@ -1,4 +1,5 @@
-// The module motion_lab._native_cuda: the CUDA kernels of every op.
+// The module motion_lab._native_cuda: the CUDA kernels of every op. As motion_lab._native_simt, the
+// same kernels run on the CPU (csrc/simt).
 #include <pybind11/pybind11.h>
 
 namespace py = pybind11;
@@ -9,10 +10,15 @@ void bind_cuda_selective_scan(py::module_& module);
 
 }  // namespace motion_lab
 
+#if defined(MOTION_LAB_SIMT)
+PYBIND11_MODULE(_native_simt, module) {
+  module.attr("compiler") = "g++ " __VERSION__;
+#else
 PYBIND11_MODULE(_native_cuda, module) {
-  using namespace motion_lab;
-  module.doc() = "CUDA kernels of motion_lab.ops; called through that package only.";
   module.attr("compiler") = "nvcc " MOTION_LAB_NVCC_VERSION;
   module.attr("architectures") = MOTION_LAB_CUDA_ARCHS;
+#endif
+  using namespace motion_lab;
+  module.doc() = "CUDA kernels of motion_lab.ops; called through that package only.";
   bind_cuda_selective_scan(module);
 }

@@ -16,7 +16,7 @@ void bind_cuda_selective_scan(py::module_& module) {
             {t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], delta_softplus, reverse},
             {outputs[0], outputs[1], {}}, device, stream);
       },
-      WithoutGil());
+      KernelCall());
 }
 
 }  // namespace motion_lab

@@ -14,7 +14,7 @@ void bind_grid_sample(py::module_& module) {
                             displacement, Mode(mode),  Padding(padding), align_corners};
         MOTION_LAB_CALL(cpu::, forward(params, out, threads));
       },
-      WithoutGil());
+      KernelCall());
   module.def(
       "grid_sample_backward",
       [](Tensor grad, Tensor input, Tensor coordinates, Tensor weight, Tensor mask,
@@ -25,7 +25,7 @@ void bind_grid_sample(py::module_& module) {
         const Gradients gradients{grad_input, grad_coordinates, grad_weight, grad_mask};
         MOTION_LAB_CALL(cpu::, backward(params, grad, gradients, threads));
       },
-      WithoutGil());
+      KernelCall());
 }
 
 }  // namespace motion_lab

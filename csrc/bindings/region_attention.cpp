@@ -12,7 +12,7 @@ void bind_region_attention(py::module_& module) {
                                              scale, out, lse, softmax};
         MOTION_LAB_CALL(region_attention::, forward(call, threads));
       },
-      WithoutGil());
+      KernelCall());
   module.def(
       "region_attention_backward",
       [](Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions, double scale, Tensor out,
@@ -23,7 +23,7 @@ void bind_region_attention(py::module_& module) {
                                               grad_q, grad_k, grad_v};
         MOTION_LAB_CALL(region_attention::, backward(call, threads));
       },
-      WithoutGil());
+      KernelCall());
 }
 
 }  // namespace motion_lab

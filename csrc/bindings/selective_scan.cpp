@@ -21,7 +21,7 @@ void bind_selective_scan(py::module_& module) {
         MOTION_LAB_CALL(cpu::, forward(inputs_of(inputs, delta_softplus, reverse),
                                        {outputs[0], outputs[1], outputs[2]}, threads));
       },
-      WithoutGil());
+      KernelCall());
   module.def(
       "selective_scan_backward",
       [=](const std::array<Tensor, 10>& inputs, const Tensor& checkpoints,
@@ -31,7 +31,7 @@ void bind_selective_scan(py::module_& module) {
             backward(inputs_of(inputs, delta_softplus, reverse), checkpoints,
                      {g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10]}, threads));
       },
-      WithoutGil());
+      KernelCall());
   module.def(
       "selective_scan_step",
       [](const std::array<Tensor, 10>& t, bool delta_softplus, int threads) {
@@ -39,7 +39,7 @@ void bind_selective_scan(py::module_& module) {
                                      delta_softplus},
                                     threads));
       },
-      WithoutGil());
+      KernelCall());
 }
 
 }  // namespace motion_lab

@@ -45,7 +45,7 @@ struct Place {
 };
 
 // Launches and returns at once: no allocation and no synchronisation, so that calls can be captured
-// in a CUDA graph. Every kernel starts here, for the CPU executor of tests to take its place.
+// in a CUDA graph. Every kernel starts here.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Place place,
             Arguments&&... arguments) {
@@ -54,11 +54,21 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   std::apply(
       [&](auto&... value) {
         void* pointers[] = {static_cast<void*>(&value)...};
-        check_cuda(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers,
-                                    shared_bytes, place.stream),
+        check_cuda(cudaLaunchKernel(kernel, grid, block, pointers, shared_bytes, place.stream),
                    "launching a kernel of motion_lab");
       },
       values);
+}
+
+// The shared memory that a launch asked for.
+template <class T>
+__device__ inline T* dynamic_shared() {
+#if defined(MOTION_LAB_SIMT)
+  return static_cast<T*>(simt::dynamic_shared());
+#else
+  extern __shared__ __align__(16) unsigned char motion_lab_dynamic_shared[];
+  return reinterpret_cast<T*>(motion_lab_dynamic_shared);
+#endif
 }
 
 // Tensor::as on the device.

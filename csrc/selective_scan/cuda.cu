@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Inputs inputs, Output
       d[i] += bias;
       if (inputs.delta_softplus) d[i] = softplus(d[i]);
       // Steps past the end must leave the state alone.
-      if (threadIdx.x * kItems + i >= count) d[i] = 0.0f;
+      if (static_cast<int>(threadIdx.x) * kItems + i >= count) d[i] = 0.0f;
       y[i] = skip * x[i];
     }
     for (int64_t n = 0; n < states; ++n) {

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # Before the native modules: they use the OpenMP runtime that torch has loaded.
 import torch
@@ -34,7 +36,11 @@ _MEND = {
     "_native_cpu": "pip install .  (in a source tree: python setup.py build_ext --inplace)",
     "_native_cuda": "MOTION_LAB_CUDA=1 pip install .  (in a source tree: MOTION_LAB_CUDA=1 python"
     " setup.py build_ext --inplace; it needs nvcc: pip install 'motion-lab[nvcc]')",
+    "_native_simt": "make simt  (in a source tree; it is for tests alone)",
 }
+
+_LIBRARY = torch.library.Library("motion_lab", "FRAGMENT")
+_SIMT_LIBRARY = torch.library.Library("motion_lab_simt", "FRAGMENT")
 
 
 class NativeModuleError(ImportError):
@@ -51,10 +57,39 @@ def cuda() -> ModuleType:
     return _load("_native_cuda")
 
 
-def problem(device_type: str) -> str | None:
-    """Why the native kernels for "cpu" or "cuda" cannot be used, or None if they can."""
+def simt() -> ModuleType:
+    """The module that runs the CUDA kernels on the CPU, or :class:`NativeModuleError`."""
+    return _load("_native_simt")
+
+
+def define(
+    schema: str,
+    *,
+    cpu: Callable[..., Any],
+    fake: Callable[..., Any],
+    gpu: Callable[..., Any] | None = None,
+) -> None:
+    """Defines a torch.library op of the namespace ``motion_lab``.
+
+    ``cpu`` and ``gpu`` implement it for CPU and CUDA tensors, ``fake`` makes outputs without
+    values. An op with ``gpu`` is also one of ``motion_lab_simt``, where that same function runs on
+    CPU tensors: it finds its module through :func:`gpu_kernels`.
+    """
+    name = schema.partition("(")[0]
+    implementations = [(_LIBRARY, "CPU", cpu)]
+    if gpu is not None:
+        implementations += [(_LIBRARY, "CUDA", gpu), (_SIMT_LIBRARY, "CPU", gpu)]
+    for library in dict.fromkeys(library for library, _, _ in implementations):
+        library.define(schema)
+        torch.library.register_fake(f"{library.ns}::{name}", fake, lib=library)
+    for library, device, function in implementations:
+        library.impl(name, function, device)
+
+
+def problem(kind: str) -> str | None:
+    """Why the native kernels for "cpu", "cuda" or "simt" cannot be used, or None if they can."""
     try:
-        _load(f"_native_{device_type}")
+        _load(f"_native_{kind}")
     except NativeModuleError as error:
         return str(error)
     return None
@@ -67,11 +102,16 @@ def pack(tensor: torch.Tensor | None) -> NativeTensor | None:
     return tensor.data_ptr(), _DTYPES[tensor.dtype], tuple(tensor.shape), tensor.stride()
 
 
-def device_and_stream(tensor: torch.Tensor) -> tuple[int, int]:
-    """Where a CUDA kernel on this tensor runs: its device, and that device's current stream."""
+def gpu_kernels(tensor: torch.Tensor) -> tuple[ModuleType, tuple[int, int]]:
+    """The module of CUDA kernels for a tensor, and where they run: device and current stream.
+
+    For a CPU tensor that is the module which runs them on the CPU.
+    """
+    if not tensor.is_cuda:
+        return simt(), (0, 0)
     device = tensor.device.index
     # torch.cuda.current_stream builds an object, at twenty times the cost.
-    return device, torch._C._cuda_getCurrentRawStream(device)
+    return cuda(), (device, torch._C._cuda_getCurrentRawStream(device))
 
 
 @functools.cache

@@ -19,18 +19,6 @@ from motion_lab.ops.reference import grid_sample as reference
 MODES = ("bilinear", "nearest", "bicubic")
 PADDING_MODES = ("zeros", "border", "reflection")
 
-_LIBRARY = torch.library.Library("motion_lab", "FRAGMENT")
-
-_LIBRARY.define(
-    "grid_sample(Tensor input, Tensor coordinates, Tensor? weight, Tensor? mask, bool displacement,"
-    " int mode, int padding, bool align_corners) -> Tensor"
-)
-_LIBRARY.define(
-    "grid_sample_backward(Tensor grad, Tensor input, Tensor coordinates, Tensor? weight,"
-    " Tensor? mask, bool displacement, int mode, int padding, bool align_corners, bool[4] wanted)"
-    " -> (Tensor, Tensor, Tensor, Tensor)"
-)
-
 
 def _empty_output(input: Tensor, coordinates: Tensor, weight: Tensor | None, *_: object) -> Tensor:
     """(N, [K,] C, *out), channels last if the input is that and not contiguous."""
@@ -91,7 +79,6 @@ def _pack_output(image: bool, out: Tensor) -> _native.NativeTensor | None:
     return _pack(out, *fields, *((3,) if image else ()))
 
 
-@torch.library.impl(_LIBRARY, "grid_sample", "CPU")
 def _forward_cpu(
     input: Tensor,
     coordinates: Tensor,
@@ -117,7 +104,6 @@ def _forward_cpu(
     return out
 
 
-@torch.library.impl(_LIBRARY, "grid_sample_backward", "CPU")
 def _backward_cpu(
     grad: Tensor,
     input: Tensor,
@@ -147,10 +133,6 @@ def _backward_cpu(
     return tuple(gradients)
 
 
-torch.library.register_fake("motion_lab::grid_sample", _empty_output, lib=_LIBRARY)
-
-
-@torch.library.register_fake("motion_lab::grid_sample_backward", lib=_LIBRARY)
 def _backward_fake(
     grad: Tensor,
     input: Tensor,
@@ -164,6 +146,21 @@ def _backward_fake(
     wanted: list[bool],
 ) -> tuple[Tensor, ...]:
     return tuple(_empty_gradients(input, coordinates, weight, mask, wanted))
+
+
+_native.define(
+    "grid_sample(Tensor input, Tensor coordinates, Tensor? weight, Tensor? mask, bool displacement,"
+    " int mode, int padding, bool align_corners) -> Tensor",
+    cpu=_forward_cpu,
+    fake=_empty_output,
+)
+_native.define(
+    "grid_sample_backward(Tensor grad, Tensor input, Tensor coordinates, Tensor? weight,"
+    " Tensor? mask, bool displacement, int mode, int padding, bool align_corners, bool[4] wanted)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    cpu=_backward_cpu,
+    fake=_backward_fake,
+)
 
 
 class Sample(torch.autograd.Function):

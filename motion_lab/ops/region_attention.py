@@ -17,7 +17,6 @@ from motion_lab.ops.reference import region_attention as reference
 
 _OP = "region_attention"
 _MAX_HEAD_SIZE = 256
-_LIBRARY = torch.library.Library("motion_lab", "FRAGMENT")
 
 
 @overload
@@ -122,18 +121,6 @@ def _autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(kind))
 
 
-_LIBRARY.define(
-    "region_attention_forward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
-    " float scale) -> (Tensor out, Tensor lse, Tensor softmax)"
-)
-_LIBRARY.define(
-    "region_attention_backward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
-    " float scale, Tensor out, Tensor softmax, Tensor grad_out, Tensor? grad_lse)"
-    " -> (Tensor, Tensor, Tensor)"
-)
-
-
-@torch.library.register_fake("motion_lab::region_attention_forward", lib=_LIBRARY)
 def _empty_outputs(q: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
     # In q's layout: heads split off (B, L, H D) by a transpose go back by one, without a copy.
     dtype = torch.promote_types(q.dtype, torch.float32)
@@ -141,7 +128,6 @@ def _empty_outputs(q: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(q), lse, torch.empty((*lse.shape, 2), dtype=dtype, device=q.device)
 
 
-@torch.library.register_fake("motion_lab::region_attention_backward", lib=_LIBRARY)
 def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, *rest: object) -> tuple[Tensor, ...]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
@@ -173,8 +159,19 @@ def _backward_cpu(
     return gradients
 
 
-_LIBRARY.impl("region_attention_forward", _forward_cpu, "CPU")
-_LIBRARY.impl("region_attention_backward", _backward_cpu, "CPU")
+_native.define(
+    "region_attention_forward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
+    " float scale) -> (Tensor out, Tensor lse, Tensor softmax)",
+    cpu=_forward_cpu,
+    fake=_empty_outputs,
+)
+_native.define(
+    "region_attention_backward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
+    " float scale, Tensor out, Tensor softmax, Tensor grad_out, Tensor? grad_lse)"
+    " -> (Tensor, Tensor, Tensor)",
+    cpu=_backward_cpu,
+    fake=_empty_gradients,
+)
 
 
 class _RegionAttention(torch.autograd.Function):

@@ -16,8 +16,6 @@ from motion_lab.ops.reference import selective_scan as reference
 # Time steps between the states that the forward keeps for the backward: kChunk of contract.h.
 _CHUNK = 32
 
-_LIBRARY = torch.library.Library("motion_lab", "FRAGMENT")
-
 
 @overload
 def selective_scan(
@@ -258,18 +256,6 @@ _INPUTS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z,"
     " Tensor? delta_bias, Tensor? initial_state, Tensor? cu_seqlens"
 )
-_LIBRARY.define(
-    f"selective_scan_forward({_INPUTS}, bool delta_softplus, bool reverse, bool keep)"
-    " -> (Tensor out, Tensor last_state, Tensor checkpoints)"
-)
-_LIBRARY.define(
-    f"selective_scan_backward({_INPUTS}, bool delta_softplus, bool reverse, Tensor checkpoints,"
-    " Tensor grad_out, Tensor grad_last_state) -> Tensor[]"
-)
-_LIBRARY.define(
-    "selective_scan_step(Tensor(a!) state, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C,"
-    " Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus) -> Tensor"
-)
 
 
 def _outputs(inputs: tuple[Tensor | None, ...], keep: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -330,40 +316,53 @@ def _step_cpu(*arguments: Any) -> Tensor:
     return out
 
 
-def _forward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _forward_gpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, delta_softplus, reverse, _ = arguments
     out, last_state, checkpoints = _outputs(tuple(inputs), keep=False)
-    _native.cuda().selective_scan_forward(
+    module, place = _native.gpu_kernels(out)
+    module.selective_scan_forward(
         [_native.pack(t) for t in inputs],
         [_native.pack(t) for t in (out, last_state)],
         delta_softplus,
         reverse,
-        *_native.device_and_stream(out),
+        *place,
     )
     return out, last_state, checkpoints
 
 
-_LIBRARY.impl("selective_scan_forward", _forward_cpu, "CPU")
-_LIBRARY.impl("selective_scan_forward", _forward_cuda, "CUDA")
-_LIBRARY.impl("selective_scan_backward", _backward_cpu, "CPU")
-_LIBRARY.impl("selective_scan_step", _step_cpu, "CPU")
-
-
-@torch.library.register_fake("motion_lab::selective_scan_forward", lib=_LIBRARY)
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, _, _, keep = arguments
     return _outputs(tuple(inputs), keep)
 
 
-@torch.library.register_fake("motion_lab::selective_scan_backward", lib=_LIBRARY)
 def _backward_fake(*arguments: Any) -> list[Tensor]:
     *inputs, _, _, _, _, _ = arguments
     return [g for g in _gradients(tuple(inputs)) if g is not None]
 
 
-@torch.library.register_fake("motion_lab::selective_scan_step", lib=_LIBRARY)
 def _step_fake(*arguments: Any) -> Tensor:
     return torch.empty_like(arguments[1])
+
+
+_native.define(
+    f"selective_scan_forward({_INPUTS}, bool delta_softplus, bool reverse, bool keep)"
+    " -> (Tensor out, Tensor last_state, Tensor checkpoints)",
+    cpu=_forward_cpu,
+    gpu=_forward_gpu,
+    fake=_forward_fake,
+)
+_native.define(
+    f"selective_scan_backward({_INPUTS}, bool delta_softplus, bool reverse, Tensor checkpoints,"
+    " Tensor grad_out, Tensor grad_last_state) -> Tensor[]",
+    cpu=_backward_cpu,
+    fake=_backward_fake,
+)
+_native.define(
+    "selective_scan_step(Tensor(a!) state, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C,"
+    " Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus) -> Tensor",
+    cpu=_step_cpu,
+    fake=_step_fake,
+)
 
 
 class _NativeScan(torch.autograd.Function):
@@ -389,18 +388,29 @@ class _NativeScan(torch.autograd.Function):
         return (*to_inputs, None, None, None)
 
 
+def _differentiated(inputs: list[Tensor | None]) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+
+
 def _native_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
     *inputs, _, _ = arguments
     u = inputs[0]
-    differentiate = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in inputs
-    )
+    differentiate = _differentiated(inputs)
     # The CUDA module has the forward in float32 alone.
     if u.is_cuda and (differentiate or u.dtype == torch.float64):
         return reference.selective_scan(*arguments)
     if differentiate:
         return _NativeScan.apply(*arguments)
     return torch.ops.motion_lab.selective_scan_forward(*arguments, False)[:2]
+
+
+def _simt_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *inputs, _, _ = arguments
+    if _differentiated(inputs) or inputs[0].dtype == torch.float64:
+        raise NotImplementedError(
+            "selective_scan's CUDA kernels compute no gradients and no float64"
+        )
+    return torch.ops.motion_lab_simt.selective_scan_forward(*arguments, False)[:2]
 
 
 register(
@@ -414,6 +424,11 @@ register(
     ),
 )
 register("selective_scan", "reference", Backend(reference.selective_scan, ("cpu", "cuda")))
+register(
+    "selective_scan",
+    "simt",
+    Backend(_simt_scan, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
+)
 register(
     "selective_scan_step",
     "native",
