@@ -107,8 +107,12 @@ __device__ inline float channel_value(const Tensor& tensor, int64_t channel) {
   return tensor.data ? data_of<float>(tensor)[channel * tensor.stride[0]] : 0.0f;
 }
 
+// Registers for so many resident warps; left to itself ptxas spills on sm_90 and sm_100.
+constexpr int kResidentWarps = 21;
+
 template <int kThreads, int kItems>
-__global__ void __launch_bounds__(kThreads) forward_kernel(Inputs inputs, Outputs outputs) {
+__global__ void __launch_bounds__(kThreads, (kResidentWarps * kWarp) / kThreads)
+    forward_kernel(Inputs inputs, Outputs outputs) {
   constexpr int kSteps = kThreads * kItems;
   __shared__ float staged[kSteps + kSteps / kWarp];
   __shared__ Map totals[kThreads / kWarp];
