@@ -7,6 +7,7 @@ GPU are found. MOTION_LAB_CUDA_ARCHS="80;90" sets its targets.
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,11 +94,21 @@ class CMakeBuild(build_ext):
         build.mkdir(parents=True, exist_ok=True)
         configure = [cmake, "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
         configure += [f"-D{key}={value}" for key, value in options.items()]
+        if self.nvcc and self.configured_nvcc(build) not in (None, str(self.nvcc)):
+            # CMake would drop the options above on the way from one compiler to another.
+            configure.append("--fresh")
         for command in (configure, [cmake, "--build", str(build)]):
             try:
                 subprocess.run(command, check=True, env=environment)
             except subprocess.CalledProcessError:
                 sys.exit("Building the native modules failed; the compiler's message is above.")
+
+    def configured_nvcc(self, build):
+        """The nvcc that the build folder is set up for, or None."""
+        cache = build / "CMakeCache.txt"
+        known = cache.read_text() if cache.exists() else ""
+        found = re.search(r"^CMAKE_CUDA_COMPILER:\w+=(.+)$", known, re.MULTILINE)
+        return found and found[1]
 
 
 setup(

@@ -48,9 +48,9 @@ def test_architectures_are_listed_only_where_a_driver_is():
         assert architecture.isdigit()
 
 
-def build(tmp_path, **environment):
+def build(folder, **environment):
     return subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext", "-b", str(tmp_path), "-t", str(tmp_path)],
+        [sys.executable, "setup.py", "-q", "build_ext", "-b", str(folder), "-t", str(folder)],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
@@ -76,3 +76,27 @@ def test_an_unknown_wish_for_cuda_is_refused(tmp_path):
     done = build(tmp_path, MOTION_LAB_CUDA="yes")
     assert done.returncode == 1
     assert "MOTION_LAB_CUDA must be 0, 1 or unset, not 'yes'" in done.stderr
+
+
+@in_source_tree
+def test_another_compiler_sets_the_build_folder_up_afresh(tmp_path):
+    asked = tmp_path / "asked"
+    for name in ("cmake", "ninja", "nvcc"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    cache = tmp_path / "build" / "cmake" / "CMakeCache.txt"
+
+    def configure(former):
+        asked.write_text("")
+        cache.write_text(f"CMAKE_CUDA_COMPILER:STRING={former}\n")
+        build(
+            tmp_path / "build",
+            MOTION_LAB_CUDA="1",
+            PATH=str(tmp_path),
+            CUDACXX=str(tmp_path / "nvcc"),
+        )
+        return asked.read_text()
+
+    cache.parent.mkdir(parents=True)
+    assert "--fresh" in configure(former="/elsewhere/nvcc")
+    assert "--fresh" not in configure(former=tmp_path / "nvcc")
