@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -44,6 +45,11 @@ def cuda_compiler():
     return nvcc
 
 
+def find_tool(name):
+    """A program on PATH, or beside this Python, where pip puts it."""
+    return shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
+
+
 class CMakeBuild(build_ext):
     """Runs CMake once for all modules, then puts each where setuptools wants it."""
 
@@ -71,7 +77,7 @@ class CMakeBuild(build_ext):
     def run_cmake(self, build):
         import pybind11
 
-        cmake, ninja = shutil.which("cmake"), shutil.which("ninja")
+        cmake, ninja = find_tool("cmake"), find_tool("ninja")
         if not cmake or not ninja:
             sys.exit("Building needs cmake and ninja: pip install cmake ninja.")
         options = {

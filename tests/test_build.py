@@ -1,6 +1,7 @@
 """The search for the CUDA compiler, and what the build says where there is none."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -100,3 +101,35 @@ def test_another_compiler_sets_the_build_folder_up_afresh(tmp_path):
     cache.parent.mkdir(parents=True)
     assert "--fresh" in configure(former="/elsewhere/nvcc")
     assert "--fresh" not in configure(former=tmp_path / "nvcc")
+
+
+@in_source_tree
+def test_cmake_and_ninja_are_found_beside_python_where_path_has_none(tmp_path):
+    scripts = sysconfig.get_path("scripts")
+    if not shutil.which("cmake", path=scripts) or not shutil.which("ninja", path=scripts):
+        pytest.skip("cmake and ninja are not installed beside this Python")
+    done = build(tmp_path, MOTION_LAB_CUDA="0", PATH=str(tmp_path), CXX="/no/compiler")
+    assert "/no/compiler" in done.stderr  # as far as CMake itself
+    assert "Building needs cmake" not in done.stderr
+
+
+@in_source_tree
+@pytest.mark.skipif(_toolchain.find_nvcc() is None, reason="no nvcc")
+def test_the_cuda_module_compiles_for_several_architectures(tmp_path):
+    pybind11 = pytest.importorskip("pybind11")
+    nvcc = _toolchain.find_nvcc()
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    libraries = str(nvcc.resolve().parents[1] / "lib")
+    environment = {**os.environ, "PATH": path, "LIBRARY_PATH": libraries}
+    options = {
+        "MOTION_LAB_CUDA": "ON",
+        "MOTION_LAB_CUDA_ARCHS": "80-real;90",
+        "CMAKE_CUDA_COMPILER": nvcc,
+        "Python_EXECUTABLE": sys.executable,
+        "pybind11_DIR": pybind11.get_cmake_dir(),
+    }
+    configure = ["cmake", "-G", "Ninja", "-S", str(ROOT), "-B", str(tmp_path)]
+    configure += [f"-D{name}={value}" for name, value in options.items()]
+    module = "CMakeFiles/_native_cuda.dir/csrc/bindings/cuda_module.cpp.o"
+    for command in (configure, ["ninja", "-C", str(tmp_path), module]):
+        subprocess.run(command, check=True, capture_output=True, env=environment)
