@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 EXTRAS := synthetic,train,eval,test,dev
 
-.PHONY: setup native simt demo test lint clean
+.PHONY: setup native simt demo test asan lint clean
 
 setup: .venv/ready native
 
@@ -20,11 +20,13 @@ setup: .venv/ready native
 native: .venv/ready
 	$(BIN)/python setup.py --quiet build_ext --inplace
 
+CMAKE = $(BIN)/cmake -G Ninja --log-level=WARNING -D CMAKE_MAKE_PROGRAM="$(CURDIR)/$(BIN)/ninja" \
+  -D Python_EXECUTABLE="$(CURDIR)/$(BIN)/python" \
+  -D pybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+
 # The CUDA kernels for the CPU, where tests run them; see csrc/simt.
 simt: .venv/ready
-	$(BIN)/cmake -S csrc/simt -B build/simt -G Ninja --log-level=WARNING \
-	  -D CMAKE_MAKE_PROGRAM="$(CURDIR)/$(BIN)/ninja" -D Python_EXECUTABLE="$(CURDIR)/$(BIN)/python" \
-	  -D pybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(CMAKE) -S csrc/simt -B build/simt
 	$(BIN)/cmake --build build/simt
 
 demo: setup
@@ -33,6 +35,19 @@ demo: setup
 # One worker a core, each with one thread: more would wait for each other.
 test: setup simt lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer. The sanitizers come
+# before the interpreter, and the C++ library with them, whose exceptions they follow.
+asan: setup
+	$(CMAKE) -S . -B build/asan/cpu -D MOTION_LAB_ASAN=ON
+	$(CMAKE) -S csrc/simt -B build/asan/simt -D MOTION_LAB_WATCH=asan \
+	  -D MOTION_LAB_MODULES="$(CURDIR)/build/asan/modules"
+	$(BIN)/cmake --build build/asan/cpu
+	$(BIN)/cmake --build build/asan/simt
+	cp build/asan/cpu/_native_cpu*.so build/asan/modules
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 MOTION_LAB_NATIVE="$(CURDIR)/build/asan/modules" OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n auto tests/ops
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -3,6 +3,9 @@
 The modules know nothing of torch: a tensor crosses as ``(address, dtype code, sizes, strides)``. A
 module that is missing or broken is never passed over: the first call that needs it raises
 :class:`NativeModuleError` with the reason and the command that mends it.
+
+MOTION_LAB_NATIVE names a folder to load them from instead of the package: ``make asan`` keeps other
+builds of them there.
 """
 
 from __future__ import annotations
@@ -10,6 +13,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import importlib.machinery
+import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -118,7 +124,7 @@ def gpu_kernels(tensor: torch.Tensor) -> tuple[ModuleType, tuple[int, int]]:
 def _load(name: str) -> ModuleType:
     _share_openmp()
     try:
-        return importlib.import_module(f"motion_lab.{name}")
+        return _import(f"motion_lab.{name}")
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == f"motion_lab.{name}"
         reason = "has not been built" if missing else f"does not load: {error}"
@@ -126,6 +132,18 @@ def _load(name: str) -> ModuleType:
             f"The native module motion_lab.{name} {reason}. Build it with: {_MEND[name]}."
             ' To do without it, choose motion_lab.ops.use_backend("reference").'
         ) from error
+
+
+def _import(name: str) -> ModuleType:
+    folder = os.environ.get("MOTION_LAB_NATIVE")
+    if not folder:
+        return importlib.import_module(name)
+    spec = importlib.machinery.PathFinder.find_spec(name, [folder])
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"it is not in {folder} (MOTION_LAB_NATIVE)", name=name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _share_openmp() -> None:

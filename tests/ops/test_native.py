@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -53,6 +54,7 @@ def test_the_kernels_share_torchs_openmp_runtime():
 def empty_package(tmp_path, monkeypatch):
     """motion_lab as if nothing lay in its folder; returns the folder that stands in for it."""
     monkeypatch.setattr(motion_lab, "__path__", [str(tmp_path)])
+    monkeypatch.delenv("MOTION_LAB_NATIVE", raising=False)
     # An editable install has a finder of its own, which knows the real folder.
     monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
     monkeypatch.delitem(sys.modules, "motion_lab._native_cuda", raising=False)
@@ -70,6 +72,33 @@ def test_a_broken_module_is_not_mistaken_for_a_missing_one(empty_package):
     (empty_package / "_native_cuda.py").write_text("import a_library_that_is_not_there")
     with pytest.raises(_native.NativeModuleError, match=r"does not load: .*a_library_that_is"):
         _native._load("_native_cuda")
+
+
+def test_another_folder_of_modules_can_be_named(empty_package, monkeypatch):
+    folder = empty_package / "elsewhere"
+    folder.mkdir()
+    monkeypatch.setenv("MOTION_LAB_NATIVE", str(folder))
+    with pytest.raises(_native.NativeModuleError, match="has not been built"):
+        _native._load("_native_cuda")
+    (folder / "_native_cuda.py").write_text("here = True")
+    assert _native._load("_native_cuda").here
+
+
+@pytest.mark.skipif(
+    "asan" not in os.environ.get("MOTION_LAB_NATIVE", ""), reason="only under make asan"
+)
+def test_the_sanitizer_sees_what_the_kernels_do():
+    code = (
+        "import torch; from motion_lab.ops import _native;"
+        "x, z = torch.zeros(1, 1, 64), torch.zeros(1, 1, 65); p = _native.pack;"
+        "lie = (x.data_ptr(), 0, (1, 1, 65), (65, 65, 1));"
+        "A, B, last = torch.zeros(1, 1), torch.zeros(1, 1, 1, 65), torch.zeros(1, 1, 1);"
+        "_native.cpu().selective_scan_forward([lie, p(z), p(A), p(B), p(B), *[None] * 5],"
+        " [p(z), p(last), None], False, False, 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+    assert "csrc/selective_scan" in done.stderr
 
 
 def test_ops_need_torch_and_no_other_dependency():
