@@ -1,0 +1,2 @@
+"""One module a subcommand: ``add_parser(subparsers)`` sets ``run``, a function from the arguments
+to the exit status."""

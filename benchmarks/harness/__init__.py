@@ -1,0 +1,1 @@
+"""What every benchmark shares: cases, checks, timers, limits, results and their table."""
