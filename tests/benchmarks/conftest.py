@@ -43,7 +43,9 @@ def contender(name, function, **options):
 
 def toy(ours=torch.square, *peers, **options):
     """An op that squares six numbers, in a case that is quick and in one that is not."""
-    case = Case("six", lambda device: {"x": torch.arange(1.0, 7.0) / 7}, lambda *_: WORK, quick=True)
+    case = Case(
+        "six", lambda device: {"x": torch.arange(1.0, 7.0) / 7}, lambda *_: WORK, quick=True
+    )
     case = replace(case, **options)
     return Op(
         "toy",
