@@ -14,6 +14,7 @@ from benchmarks import catalogue
 from benchmarks.harness.case import Case, Op, Setting
 from benchmarks.harness.check import make_inputs, timed_call
 from benchmarks.harness.timing import Call
+from motion_lab.device import resolve_device
 from motion_lab.errors import MotionLabError
 from motion_lab.files import whole_file
 
@@ -35,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("op", metavar="OP", help=f"one of {', '.join(catalogue.OPS)}")
     parser.add_argument("--case", metavar="NAME", help="the case (default: the op's first)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="a GPU if there is one"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--no-trace",
@@ -49,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     op, case = catalogue.find_cases(
         catalogue.find_ops([arguments.op]), [arguments.case] if arguments.case else [], False
     )[0]
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = resolve_device(arguments.device)
     arguments.output.mkdir(parents=True, exist_ok=True)
     calls = {passes: _call(op, case, device, passes) for passes in case.passes}
     for call in calls.values():

@@ -17,6 +17,7 @@ from benchmarks.harness import limits, machine, results, table
 from benchmarks.harness.progress import Progress
 from benchmarks.harness.runner import Bench, run_case
 from benchmarks.harness.timing import Budget, CpuTimer, CudaTimer, Timer
+from motion_lab.device import resolve_device
 from motion_lab.errors import UsageError
 
 # For each contender, in each pass over a case.
@@ -142,18 +143,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _devices(name: str) -> list[torch.device]:
-    if name == "cpu":
-        return [torch.device("cpu")]
-    if torch.cuda.is_available():
-        gpu = torch.device("cuda", torch.cuda.current_device())
-        return [gpu] if name == "cuda" else [torch.device("cpu"), gpu]
-    if name == "cuda":
-        raise UsageError(
-            f"--device cuda: torch {torch.__version__} finds no GPU here. Leave --device out to"
-            " measure on the CPU."
-        )
-    print("There is no GPU here: measuring on the CPU alone.", file=sys.stderr)
-    return [torch.device("cpu")]
+    if name != "all":
+        return [resolve_device(name)]
+    if not torch.cuda.is_available():
+        print("There is no GPU here: measuring on the CPU alone.", file=sys.stderr)
+    return [torch.device("cpu"), *[resolve_device("cuda")] * torch.cuda.is_available()]
 
 
 def _timer(device: torch.device) -> Timer:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from motion_lab.ops import _backends
+
 FORWARD = "forward"
 BOTH = "forward+backward"
 
@@ -91,8 +93,6 @@ class Op:
 
 def native(op: str, function: Callable[..., Output]) -> Contender:
     """Our own kernel of a function of `motion_lab.ops`, as a contender."""
-    from motion_lab.ops import _backends
-
     entry = _backends.table()[op]["native"]
     return Contender(
         "ours",
