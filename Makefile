@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 EXTRAS := synthetic,train,eval,test,dev
 
-.PHONY: setup native simt demo test asan lint clean
+.PHONY: setup native simt demo test asan gpu-check lint clean
 
 setup: .venv/ready native
 
@@ -48,6 +48,10 @@ asan: setup
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 MOTION_LAB_NATIVE="$(CURDIR)/build/asan/modules" OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n auto tests/ops
+
+# On a machine with a GPU. Not from .venv: PYTHON=.venv/bin/python takes that.
+gpu-check:
+	PYTHON="$(PYTHON)" .ci/gpu-check "$(OUT)"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -142,3 +142,17 @@ def _optional(module: str) -> Line:
     if importlib.util.find_spec(module) is None:
         return Line(distribution, f"not installed: pip install 'motion-lab[{extra}]'", good=None)
     return Line(distribution, metadata.version(distribution))
+
+
+def plain(report: Report) -> str:
+    """The report as lines of text, for where the packages that draw tables are missing."""
+    lines = [f"{line.name}: {line.found}" for line in [*report.system, *report.packages]]
+    for entry in report.ops:
+        says = entry.problem or entry.note
+        chosen = " (unasked)" if entry.default else ""
+        lines.append(f"{entry.op} on {entry.device}: {entry.backend}{chosen}{says and ': ' + says}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(plain(examine()))

@@ -133,3 +133,45 @@ def test_the_cuda_module_compiles_for_several_architectures(tmp_path):
     module = "CMakeFiles/_native_cuda.dir/csrc/bindings/cuda_module.cpp.o"
     for command in (configure, ["ninja", "-C", str(tmp_path), module]):
         subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+def gpu_check(tmp_path, failing):
+    """make gpu-check with a Python that does nothing, and fails where its arguments say so."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *"{failing}"*) exit 3 ;; esac\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "gpu-check", f"PYTHON={python}", f"OUT={tmp_path / 'out'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (tmp_path / "out" / "report.txt").read_text() in done.stdout
+    return done
+
+
+@in_source_tree
+def test_gpu_check_goes_on_after_a_failing_test_and_fails_at_the_end(tmp_path):
+    done = gpu_check(tmp_path, failing="-m pytest")
+    assert done.returncode != 0
+    summary = done.stdout.partition("== summary\n")[2].splitlines()
+    said = {line.split()[0]: line.partition(" s  ")[2] for line in summary if " s  " in line}
+    assert said == {
+        "build": "passed",
+        "machine": "passed",
+        "tests": "FAILED with exit status 3",
+        "benchmarks": "passed",
+        "kernels": "passed",
+    }
+
+
+@in_source_tree
+def test_gpu_check_stops_where_the_build_fails(tmp_path):
+    done = gpu_check(tmp_path, failing="build_ext")
+    assert done.returncode != 0
+    assert "== tests" not in done.stdout
+
+
+@in_source_tree
+def test_gpu_check_passes_where_all_steps_do(tmp_path):
+    assert gpu_check(tmp_path, failing="nothing").returncode == 0

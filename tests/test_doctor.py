@@ -1,9 +1,11 @@
 """The report on an installation."""
 
 import importlib
+import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from motion_lab import doctor
@@ -55,3 +57,12 @@ def test_the_command_prints_every_section(word):
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0
     assert word in result.output
+
+
+def test_the_plain_report_needs_torch_and_numpy_alone():
+    lacking = "import sys; sys.modules.update(dict.fromkeys(['typer', 'rich', 'omegaconf']));"
+    run = "import runpy; runpy.run_module('motion_lab.doctor', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", lacking + run], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"torch: {torch.__version__}" in done.stdout
+    assert "selective_scan on cpu: native (unasked)" in done.stdout
