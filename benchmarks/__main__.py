@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks.commands import compare, plot, profile, run
+from benchmarks.commands import compare, kernels, plot, profile, run
 from motion_lab.errors import MotionLabError
 
-_COMMANDS = (run, compare, plot, profile)
+_COMMANDS = (run, compare, plot, profile, kernels)
 
 _EXAMPLE = """example:
   python -m benchmarks run warp --quick

@@ -18,7 +18,7 @@ CSRC = Path(__file__).resolve().parents[2] / "csrc"
 NAME_WIDTH = 36
 
 
-def add_parser(subparsers) -> None:
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "kernels",
         help="registers, spills, shared memory and occupancy of the CUDA kernels; needs no GPU",
