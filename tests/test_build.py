@@ -160,8 +160,9 @@ def test_gpu_check_goes_on_after_a_failing_test_and_fails_at_the_end(tmp_path):
         "build": "passed",
         "machine": "passed",
         "tests": "FAILED with exit status 3",
-        "benchmarks": "passed",
         "kernels": "passed",
+        "quick": "passed",
+        "full": "passed",
     }
 
 
