@@ -21,7 +21,7 @@ from motion_lab.device import resolve_device
 from motion_lab.errors import UsageError
 
 # For each contender, in each pass over a case.
-QUICK = Budget(seconds=0.25, least=3, most=25)
+QUICK = Budget(seconds=0.25, least=5, most=25)
 FULL = Budget(seconds=1.5, least=7, most=100)
 
 _EPILOG = """example:
@@ -145,9 +145,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _devices(name: str) -> list[torch.device]:
     if name != "all":
         return [resolve_device(name)]
-    if not torch.cuda.is_available():
-        print("There is no GPU here: measuring on the CPU alone.", file=sys.stderr)
-    return [torch.device("cpu"), *[resolve_device("cuda")] * torch.cuda.is_available()]
+    if torch.cuda.is_available():
+        return [resolve_device("cpu"), resolve_device("cuda")]
+    print("There is no GPU here: measuring on the CPU alone.", file=sys.stderr)
+    return [resolve_device("cpu")]
 
 
 def _timer(device: torch.device) -> Timer:

@@ -11,7 +11,7 @@ import torch
 from benchmarks.harness.case import BOTH, Case, Contender, Op, Setting, Work
 from benchmarks.harness.check import Values, error, expected, make_inputs, named, timed_call
 from benchmarks.harness.limits import Limits, share
-from benchmarks.harness.results import Row
+from benchmarks.harness.results import Row, Status
 from benchmarks.harness.timing import Budget, Call, Timer, Times, interleave
 
 
@@ -32,10 +32,15 @@ def run_case(
 ) -> Iterator[list[Row]]:
     """The rows of one case, a list for each pass: ours first, then the peers (named; None: all)."""
     contenders = [op.ours, *(p for p in op.peers + case.peers if peers is None or p.name in peers)]
+
+    def nobody(status: Status, note: str) -> Iterator[list[Row]]:
+        for passes in case.passes:
+            rows = [_row(op, case, passes, contender.name, bench) for contender in contenders]
+            yield [replace(row, status=status, note=note) for row in rows]
+
     reason = op.missing()
     if reason:
-        for passes in case.passes:
-            yield [replace(_row(op, case, passes, "ours", bench), status="absent", note=reason)]
+        yield from nobody("absent", reason)
         return
     bench.say(f"{op.name} {case.name}: reference")
     try:
@@ -45,9 +50,7 @@ def run_case(
         works = {passes: case.work(inputs, passes) for passes in case.passes}
         del inputs
     except Exception as failure:
-        note = f"the reference failed: {_first_line(failure)}"
-        for passes in case.passes:
-            yield [replace(_row(op, case, passes, "ours", bench), status="failed", note=note)]
+        yield from nobody("failed", f"the reference failed: {_first_line(failure)}")
         return
     for passes in case.passes:
         yield _run_pass(op, case, passes, contenders, truth, works[passes], bench)

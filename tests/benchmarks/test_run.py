@@ -105,6 +105,18 @@ def test_ours_without_its_module_is_a_row_with_the_reason(lab, tmp_path):
     assert {row.status for row in rows(tmp_path / "out.jsonl")} == {"absent"}
 
 
+def test_an_op_that_lacks_what_it_needs_is_a_row_for_everybody(lab, tmp_path):
+    op = lab.toy(torch.square, lab.contender("twice", torch.square), passes=("forward",))
+    object.__setattr__(op, "missing", lambda: "needs the whole package")
+    status, said = lab.command(*RUN, op=op)
+    assert status == 0
+    assert [(row.who, row.status) for row in rows(tmp_path / "out.jsonl")] == [
+        ("ours", "absent"),
+        ("twice", "absent"),
+    ]
+    assert said.count("needs the whole package") == 2
+
+
 def test_lines_fit_into_120_columns_however_long_a_reason_is(lab):
     def fails(x):
         raise RuntimeError("a long story " * 30)
