@@ -50,6 +50,4 @@ def flex_missing(setting: Setting) -> str | None:
     """Why FlexAttention, compiled, is not measured in a setting."""
     if setting.device.type == "cpu" and setting.passes == BOTH:
         return "FlexAttention has no backward on a CPU"
-    if setting.quick:
-        return "left out by --quick: compiling it takes longer than all the rest"
     return None

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _call(op: Op, case: Case, device: torch.device, passes: str) -> Call:
-    reason = op.missing() or op.ours.missing(Setting(device, passes, False))
+    reason = op.missing() or op.ours.missing(Setting(device, passes))
     if reason:
         raise MotionLabError(f"{op.name} {case.name} {passes} on {device}: {reason}")
     inputs = make_inputs(case, device, passes)

@@ -118,7 +118,6 @@ def run(arguments: argparse.Namespace) -> int:
                     timers[device],
                     measured[device.type],
                     QUICK if arguments.quick else FULL,
-                    arguments.quick,
                     progress.show,
                 )
                 for rows in run_case(op, case, bench, peers):

@@ -39,7 +39,6 @@ class Setting:
 
     device: torch.device
     passes: str
-    quick: bool
 
 
 @dataclass(frozen=True)

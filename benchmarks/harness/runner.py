@@ -23,7 +23,6 @@ class Bench:
     timer: Timer
     limits: Limits
     budget: Budget
-    quick: bool = False
     say: Callable[[str], None] = lambda text: None
 
 
@@ -103,7 +102,7 @@ def _check(
     contender: Contender, case: Case, row: Row, truth: Values, bench: Bench
 ) -> tuple[Row, Call | None]:
     """The contender's row, and its call to time if its result is right."""
-    reason = contender.missing(Setting(bench.device, row.passes, bench.quick))
+    reason = contender.missing(Setting(bench.device, row.passes))
     if reason:
         return replace(row, status="absent", note=reason), None
     try:

@@ -22,7 +22,7 @@ def heading(run: Run) -> list[str]:
     lines = [
         f"Motion Lab {run.motion_lab}, commit {(run.commit or 'unknown')[:12]}{changed},"
         f" torch {run.torch}, Python {run.python}",
-        f"{run.cpu}, {run.cores} cores, {run.isa}, {run.threads} threads in use, load {run.load}",
+        f"{run.cpu}, {run.isa}; cores: {run.cores}, threads: {run.threads}, load: {run.load}",
     ]
     if run.gpu:
         lines.append(f"{run.gpu}, driver {run.driver or 'unknown'}")

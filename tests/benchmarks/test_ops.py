@@ -1,31 +1,36 @@
-"""The smallest cases of every op, really run: ours and the peers at hand give right results."""
+"""The smallest cases of every op, really run: ours and torch give right results."""
+
+import sys
 
 import pytest
+import torch
 
+from benchmarks import peers, selective_scan
 from benchmarks.commands import run
 from benchmarks.harness import results
+from benchmarks.harness.case import FORWARD, Setting
 from benchmarks.harness.timing import Budget
 
 SMALL = {
-    "selective_scan": ("small-mamba-l", {"ours", "loop"}),
-    "selective_scan_step": ("b1-d1536-n16", {"ours", "loop"}),
-    "grid_sample": ("fomm-11-grids", {"ours", "torch", "torch_copies"}),
-    "warp": ("small-volume", {"ours", "torch"}),
-    "region_attention": ("small-16x16", {"ours", "sdpa"}),
-    "pipeline": ("small-256-decode-motion", {"ours", "torch"}),
+    "selective_scan": ("small-mamba-l", ["loop"]),
+    "selective_scan_step": ("b1-d1536-n16", ["loop"]),
+    "grid_sample": ("fomm-11-grids", ["torch", "torch_copies"]),
+    "warp": ("small-volume", ["torch"]),
+    "region_attention": ("small-16x16", ["sdpa"]),
+    "pipeline": ("small-256-decode-motion", ["torch"]),
 }
 
 
 @pytest.mark.parametrize("op", SMALL)
 def test_a_case_runs_and_everybody_here_is_right(lab, tmp_path, monkeypatch, op):
     monkeypatch.setattr(run, "QUICK", Budget(seconds=0, least=2, most=2))
-    case, who = SMALL[op]
-    status, said = lab.command("run", op, "--case", case, "--quick", "--output", "out.jsonl")
+    case, peers = SMALL[op]
+    command = ("run", op, "--case", case, "--quick", "--output", "out.jsonl", "--peers")
+    status, said = lab.command(*command, ",".join(peers))
     assert status == 0, said
     found = results.read(tmp_path / "out.jsonl").rows
-    assert {row.who for row in found if row.status == "measured"} >= who
-    assert not [row for row in found if row.status in ("wrong", "failed")]
-    assert all(row.note for row in found if row.status == "absent")
+    assert {row.who for row in found} == {"ours", *peers}
+    assert {row.status for row in found} == {"measured"}, said
     assert max(map(len, said.splitlines())) <= 120
 
 
@@ -46,3 +51,18 @@ def test_profile_without_a_trace_only_runs(lab, tmp_path):
     )
     assert status == 0
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_peer_says_why_it_cannot_be_had(device, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mamba_ssm", None)  # as if it were not installed
+    peers.import_problem.cache_clear()
+    (mamba_ssm,) = [peer for peer in selective_scan.SCAN.peers if peer.name == "mamba_ssm"]
+    reason = mamba_ssm.missing(Setting(torch.device(device), FORWARD))
+    assert (
+        reason
+        == {
+            "cpu": "its kernels run on a GPU only",
+            "cuda": "not installed: CONTRIBUTING.md says how, under Benchmarks",
+        }[device]
+    )
