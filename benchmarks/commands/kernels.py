@@ -91,25 +91,27 @@ def table(functions: list[Function]) -> list[str]:
         if function.op != op:
             op = function.op
             lines.append(op)
-        lines.append(row(function))
+        name = "  " + ptxas.short_name(function.name)
+        if len(name) > NAME_WIDTH:
+            lines.append(name)
+            name = ""
+        lines.append(f"{name:{NAME_WIDTH}} {cells(function)}")
     return lines
 
 
-def row(function: Function) -> str:
-    name = ptxas.short_name(function.name)
-    if len(name) > NAME_WIDTH - 2:
-        name = name[: NAME_WIDTH - 3] + "…"
+def cells(function: Function) -> str:
+    """A row of the table after the name."""
     spills = f"{function.spill_store_bytes}/{function.spill_load_bytes}"
     shared = f"{function.shared_bytes}{'+' if function.dynamic_shared else ''}"
-    cells = (
-        f"  {name:{NAME_WIDTH - 2}} {function.arch:>4} {function.registers or '-':>5}"
-        f" {spills:>8} {function.stack_bytes:>6} {shared:>7} {function.threads or '-':>7}"
+    used = (
+        f"{function.arch:>4} {function.registers or '-':>5} {spills:>8} {function.stack_bytes:>6}"
+        f" {shared:>7} {function.threads or '-':>7}"
     )
     reach = function.occupancy
     if reach is None:
-        return cells + f" {'-':>6} {'-':>5}  -"
+        return used + f" {'-':>6} {'-':>5}  -"
     limits = "+".join(reach.limited_by)
-    return cells + f" {reach.blocks:>6} {reach.warps:>5}  {reach.percent:.0f} % ({limits})"
+    return used + f" {reach.blocks:>6} {reach.warps:>5}  {reach.percent:.0f} % ({limits})"
 
 
 def remarks(functions: list[Function]) -> list[str]:

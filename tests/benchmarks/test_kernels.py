@@ -55,7 +55,8 @@ PTX = """\
 SPILLING = """\
 namespace motion_lab::planted::cuda {
 namespace {
-template <int kValues>
+struct AVeryLongNameOfASpillingType {};
+template <class T, int kValues>
 __global__ void __launch_bounds__(1024) greedy(const float* in, float* out) {
   float v[kValues];
   for (int i = 0; i < kValues; ++i) v[i] = in[i * 1024 + threadIdx.x];
@@ -74,7 +75,7 @@ __global__ void unbounded(float* out) {
 }
 }  // namespace
 void run(float* data) {
-  greedy<100><<<1, 1024>>>(data, data);
+  greedy<AVeryLongNameOfASpillingType, 100><<<1, 1024>>>(data, data);
   unbounded<<<1, 64, 256>>>(data);
 }
 }  // namespace motion_lab::planted::cuda
@@ -178,13 +179,22 @@ def planted(tmp_path, monkeypatch):
 @needs_nvcc
 def test_a_spilling_kernel_fails_the_check_and_is_named(planted, capsys):
     assert report("--check", "--arch", "90") == 1
-    assert "Spills: greedy<100> in planted/cuda.cu, sm_90, stores" in capsys.readouterr().out
+    assert (
+        "Spills: greedy<AVeryLongNameOfASpillingType, 100> in planted/cuda.cu, sm_90, stores"
+        in capsys.readouterr().out
+    )
+
+
+@needs_nvcc
+def test_a_long_name_has_a_line_of_its_own(planted, capsys):
+    report("--arch", "90")
+    assert "  greedy<AVeryLongNameOfASpillingType, 100>" in capsys.readouterr().out.splitlines()
 
 
 @needs_nvcc
 def test_without_the_check_a_spill_is_only_told(planted, capsys):
     assert report("--arch", "90") == 0
-    assert "Spills: greedy<100>" in capsys.readouterr().out
+    assert "Spills: greedy<AVery" in capsys.readouterr().out
 
 
 @needs_nvcc
