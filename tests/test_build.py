@@ -159,6 +159,7 @@ def test_gpu_check_goes_on_after_a_failing_test_and_fails_at_the_end(tmp_path):
     assert said == {
         "build": "passed",
         "machine": "passed",
+        "gpu": "passed",
         "tests": "FAILED with exit status 3",
         "kernels": "passed",
         "quick": "passed",
