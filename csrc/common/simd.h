@@ -3,12 +3,18 @@
 // against a scalar. Included by cpu*.cpp files only.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 namespace motion_lab {
 // Its own namespace per level, since the same names mean different code in each.
@@ -55,6 +61,73 @@ inline T sum_of_lanes(Vec<T> value) {
   for (int width = kLanes<T> / 2; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
+}
+
+// Elements of another type, as many as a vector has lanes, converted.
+template <class F, class T>
+inline Vec<F> load_as(const T* source) {
+  F lanes[kLanes<F>];
+  for (int i = 0; i < kLanes<F>; ++i) lanes[i] = static_cast<F>(source[i]);
+  return load(lanes);
+}
+template <class F, class T>
+inline void store_as(T* target, Vec<F> value) {
+  F lanes[kLanes<F>];
+  store(lanes, value);
+  for (int i = 0; i < kLanes<F>; ++i) target[i] = static_cast<T>(lanes[i]);
+}
+
+// Lanes of a and b in turn: from their first halves, or from their second ones.
+template <bool kSecond, class V, int... i>
+inline V interleave(V a, V b, std::integer_sequence<int, i...>) {
+  constexpr int lanes = sizeof...(i), first = kSecond ? lanes / 2 : 0;
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, (first + i / 2 + i % 2 * lanes)...);
+#else
+  using Mask = decltype(a < b);
+  return __builtin_shuffle(a, b, Mask{(first + i / 2 + i % 2 * lanes)...});
+#endif
+}
+
+// Makes rows columns: interleaving the halves of the rows moves each one's place a bit on, as many
+// times as a lane has bits.
+template <class T>
+inline void transpose(Vec<T>* rows) {
+  constexpr int lanes = kLanes<T>;
+  const std::make_integer_sequence<int, lanes> all;
+  Vec<T> other[lanes];
+  Vec<T>*from = rows, *to = other;
+  for (int bit = 1; bit < lanes; bit *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes / 2; ++i) {
+      to[2 * i] = interleave<false>(from[i], from[i + lanes / 2], all);
+      to[2 * i + 1] = interleave<true>(from[i], from[i + lanes / 2], all);
+    }
+    std::swap(from, to);
+  }
+  if (from != rows) std::copy(other, other + lanes, rows);
+}
+
+// Adds the sum of the lanes of each of N vectors to the N values at target.
+template <int N, class V, class T>
+inline void add_sums(const V* vectors, T* target) {
+  constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
+  if constexpr (N == 4 && lanes >= 8) {
+    // Two rounds leave lanes whose places, modulo four, are those of the vectors.
+    const std::make_integer_sequence<int, lanes> all;
+    const auto pair = [&](V a, V b) {
+      return interleave<false>(a, b, all) + interleave<true>(a, b, all);
+    };
+    T parts[lanes];
+    store(parts, pair(pair(vectors[0], vectors[2]), pair(vectors[1], vectors[3])));
+    for (int i = 0; i < 4; ++i) {
+      T sum = 0;
+      for (int part = i; part < lanes; part += 4) sum += parts[part];
+      target[i] += sum;
+    }
+  } else {
+    for (int i = 0; i < N; ++i) target[i] += sum_of_lanes<T>(vectors[i]);
+  }
 }
 
 namespace simd {
@@ -128,10 +201,21 @@ inline Vec<double> each_lane(Vec<double> x) {
 inline Vec<double> exp(Vec<double> x) { return each_lane<std::exp>(x); }
 inline Vec<double> log1p(Vec<double> x) { return each_lane<std::log1p>(x); }
 
-// ln(1 + x) for x >= 0; the last term gives back what 1 + x lost.
+// 1/x to twelve bits, for normal x.
+inline Vec<float> rough_reciprocal(Vec<float> x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec<float>>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x)));
+#elif defined(__AVX__)
+  return reinterpret_cast<Vec<float>>(_mm256_rcp_ps(reinterpret_cast<__m256>(x)));
+#else
+  return 1.0f / x;
+#endif
+}
+
+// ln(1 + x) for x >= 0; the last term gives back what 1 + x lost, less than half of its last place.
 inline Vec<float> log1p(Vec<float> x) {
   const Vec<float> sum = 1.0f + x;
-  return log(sum) + (x - (sum - 1.0f)) / sum;
+  return log(sum) + (x - (sum - 1.0f)) * rough_reciprocal(sum);
 }
 
 template <class V>

@@ -1,9 +1,29 @@
 // The scan forward, and one step of it. The backward is in cpu_backward.cpp.
 #include "selective_scan/cpu_blocks.h"
+#include "selective_scan/cpu_decay.h"
 #include "selective_scan/math.h"
 
 namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
+
+// Advances N states over the steps of a chunk, and adds what they give to y.
+template <int N, class F, class Item>
+void advance(const Vec<F>* d, const Vec<F>* dx, int steps, const Vec<F>* rate, Vec<F>* h,
+             const Item* b, int64_t b_step, const Item* c, int64_t c_step, Vec<F>* y) {
+  const Decay<F> decay;
+  Vec<F> state[N];
+  for (int n = 0; n < N; ++n) state[n] = h[n];
+  for (int t = 0; t < steps; ++t, b += b_step, c += c_step) {
+    Vec<F> even = y[t], odd{};  // two chains, each half as long
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+      state[n] = decay.at(d[t], rate[n]) * state[n] + dx[t] * b[n];
+      (n % 2 ? odd : even) += state[n] * c[n];
+    }
+    y[t] = even + odd;
+  }
+  for (int n = 0; n < N; ++n) h[n] = state[n];
+}
 
 template <class F, bool kUniform>
 void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Outputs& outputs) {
@@ -14,85 +34,137 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
   const Sequence& sequence = task.sequence;
   const int64_t states = A.size[1], dim = A.size[0], blocks = task.last - task.first;
 
-  Coefficients<F, kUniform> B(inputs.B, plan.group_size), C(inputs.C, plan.group_size);
+  constexpr int64_t visit = kUniform ? kVisit : 1;
+  Coefficients<F, kUniform> B(inputs.B, plan.group_size, visit);
+  Coefficients<F, kUniform> C(inputs.C, plan.group_size, visit);
   Buffer<V> rates(blocks * states), state(blocks * states);
   for (int64_t i = 0; i < blocks; ++i) {
     const Block block = plan.blocks[task.first + i];
     load_states(A, block, &rates[i * states]);
+    for (int64_t n = 0; n < states; ++n)
+      rates[i * states + n] = Decay<F>::scaled(rates[i * states + n]);
     std::fill_n(&state[i * states], states, V{});
     if (initial) load_states(matrix_of(initial, sequence.index), block, &state[i * states]);
   }
 
   V d[kChunk], x[kChunk], y[kChunk];
-  for (int64_t chunk = 0; chunk < sequence.chunks(); ++chunk) {
+  const auto scan_chunk = [&](int64_t chunk, int64_t i, int64_t first_chunk) {
     const Steps steps(sequence, chunk, inputs.reverse);
+    const Block block = plan.blocks[task.first + i];
+    V* h = &state[i * states];
+    const V* rate = &rates[i * states];
+    if constexpr (!kUniform) {
+      B.load_block(sequence.row, block, steps);
+      C.load_block(sequence.row, block, steps);
+    }
+    if (outputs.checkpoints) {
+      F* kept = outputs.checkpoints.as<F>() + (sequence.first_chunk + chunk) * states * dim +
+                block.channel;
+      for (int64_t n = 0; n < states; ++n) store_lanes(kept + n * dim, h[n], block);
+    }
+    load_tile<F>(inputs.delta, sequence.row, block, steps, d);
+    load_tile<F>(inputs.u, sequence.row, block, steps, x);
+    const V bias = load_channels(delta_bias, block), skip = load_channels(D, block);
+    const bool stays = chunk + 1 < std::min(first_chunk + visit, sequence.chunks());
+    const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
+    const Ahead ahead(Steps(sequence, stays ? chunk + 1 : first_chunk, inputs.reverse),
+                      sequence.row, plan.blocks[task.first + next],
+                      {&inputs.delta, &inputs.u, &inputs.z, &outputs.out});
+    for (int t = 0; t < steps.count; ++t) {
+      ahead.fetch(t);
+      d[t] += bias;
+      if (inputs.delta_softplus) d[t] = simd::softplus(d[t]);
+      y[t] = skip * x[t];
+      x[t] *= d[t];
+    }
+    const auto* b = B.at((chunk - first_chunk) * kChunk);
+    const auto* c = C.at((chunk - first_chunk) * kChunk);
+    for_states<kTogether>(states, [&](auto together, int64_t n) {
+      advance<together, F>(d, x, steps.count, rate + n, h + n, b + n, B.step(), c + n, C.step(), y);
+    });
+    if (inputs.z) {
+      load_tile<F>(inputs.z, sequence.row, block, steps, x);
+      for (int t = 0; t < steps.count; ++t) y[t] *= x[t] * simd::sigmoid(x[t]);
+    }
+    store_tile<F>(outputs.out, sequence.row, block, steps, y);
+  };
+  for (int64_t first = 0; first < sequence.chunks(); first += visit) {
+    const int64_t end = std::min(first + visit, sequence.chunks());
     if constexpr (kUniform) {
+      const Steps steps(sequence, first, inputs.reverse, visit);
       B.load_group(sequence.row, task.group, steps);
       C.load_group(sequence.row, task.group, steps);
     }
-    for (int64_t i = 0; i < blocks; ++i) {
-      const Block block = plan.blocks[task.first + i];
-      V* h = &state[i * states];
-      const V* rate = &rates[i * states];
-      if constexpr (!kUniform) {
-        B.load_block(sequence.row, block, steps);
-        C.load_block(sequence.row, block, steps);
-      }
-      if (outputs.checkpoints) {
-        F* kept = outputs.checkpoints.as<F>() + (sequence.first_chunk + chunk) * states * dim +
-                  block.channel;
-        for (int64_t n = 0; n < states; ++n) store_lanes(kept + n * dim, h[n], block);
-      }
-      load_tile<F>(inputs.delta, sequence.row, block, steps, d);
-      load_tile<F>(inputs.u, sequence.row, block, steps, x);
-      const V bias = load_channels(delta_bias, block), skip = load_channels(D, block);
-      for (int t = 0; t < steps.count; ++t) {
-        d[t] += bias;
-        if (inputs.delta_softplus) d[t] = simd::softplus(d[t]);
-        const V now = d[t], dx = d[t] * x[t];
-        const auto* b = B.at(t);
-        const auto* c = C.at(t);
-        V sum = skip * x[t];
-        for (int64_t n = 0; n < states; ++n) {
-          h[n] = simd::exp(now * rate[n]) * h[n] + dx * b[n];
-          sum += h[n] * c[n];
-        }
-        y[t] = sum;
-      }
-      if (inputs.z) {
-        load_tile<F>(inputs.z, sequence.row, block, steps, x);
-        for (int t = 0; t < steps.count; ++t) y[t] *= x[t] * simd::sigmoid(x[t]);
-      }
-      store_tile<F>(outputs.out, sequence.row, block, steps, y);
-    }
+    for (int64_t i = 0; i < blocks; ++i)
+      for (int64_t chunk = first; chunk < end; ++chunk) scan_chunk(chunk, i, first);
   }
   for (int64_t i = 0; i < blocks; ++i)
     store_states(matrix_of(last, sequence.index), plan.blocks[task.first + i], &state[i * states]);
 }
 
+// The (dim, state) or (group, state) rows of one batch row's step, read as vectors of states.
+template <class F>
+struct StateRow {
+  F* data;
+  int64_t stride;
+
+  Vec<F> get(int64_t n, int64_t count) const {
+    if (stride == 1 && count == kLanes<F>) return load(data + n);
+    F lanes[kLanes<F>] = {};
+    for (int64_t i = 0; i < count; ++i) lanes[i] = data[(n + i) * stride];
+    return load(lanes);
+  }
+  void set(int64_t n, int64_t count, Vec<F> value) const {
+    if (stride == 1 && count == kLanes<F>) return store(data + n, value);
+    F lanes[kLanes<F>];
+    store(lanes, value);
+    for (int64_t i = 0; i < count; ++i) data[(n + i) * stride] = lanes[i];
+  }
+};
+
+// One step has no time to go along: lanes are states, as they lie in memory.
 template <class F>
 void step_of(const Step& arguments, int threads) {
+  using V = Vec<F>;
+  constexpr int64_t lanes = kLanes<F>;
   const View<F, 3> state(arguments.state), B(arguments.B), C(arguments.C);
   const View<F, 2> u(arguments.u), delta(arguments.delta), z(arguments.z), out(arguments.out);
   const View<F, 2> A(arguments.A);
   const View<F, 1> D(arguments.D), delta_bias(arguments.delta_bias);
   const int64_t batches = u.size[0], channels = u.size[1], states = A.size[1];
-  const int64_t group_size = channels / B.size[1];
+  const int64_t group_size = channels / B.size[1], blocks = (channels + lanes - 1) / lanes;
+  const Decay<F> decay;
 
-  parallel_ranges(batches * channels, threads, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t b = row / channels, c = row % channels, g = c / group_size;
-      F d = delta(b, c) + (delta_bias ? delta_bias(c) : F(0));
-      if (arguments.delta_softplus) d = softplus(d);
-      const F x = u(b, c);
-      F y = D ? D(c) * x : F(0);
-      for (int64_t n = 0; n < states; ++n) {
-        F& h = state(b, c, n);
-        h = std::exp(d * A(c, n)) * h + d * B(b, g, n) * x;
-        y += C(b, g, n) * h;
+  parallel_ranges(batches * blocks, threads, [&](int64_t begin, int64_t end, int) {
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t b = at / blocks, first = at % blocks * lanes;
+      const Block block{first, static_cast<int>(std::min(lanes, channels - first))};
+      F steps[lanes] = {}, sums[lanes] = {};
+      for (int i = 0; i < block.count; ++i) steps[i] = delta(b, first + i);
+      V d = load(steps) + load_channels(delta_bias, block);
+      if (arguments.delta_softplus) d = simd::softplus(d);
+      store(steps, d);
+      for (int i = 0; i < block.count; ++i) {
+        const int64_t c = first + i, g = c / group_size;
+        const StateRow<F> h{&state(b, c, 0), state.stride[2]};
+        const StateRow<F> rate{&A(c, 0), A.stride[1]};
+        const StateRow<F> from{&B(b, g, 0), B.stride[2]}, to{&C(b, g, 0), C.stride[2]};
+        const V now = V{} + steps[i], dx = now * u(b, c);
+        V sum{};
+        for (int64_t n = 0; n < states; n += lanes) {
+          const int64_t count = std::min(lanes, states - n);
+          const V after = decay.at(now, Decay<F>::scaled(rate.get(n, count))) * h.get(n, count) +
+                          dx * from.get(n, count);
+          h.set(n, count, after);
+          sum += after * to.get(n, count);
+        }
+        sums[i] = sum_of_lanes<F>(sum);
       }
-      if (z) y *= silu(z(b, c));
-      out(b, c) = y;
+      for (int i = 0; i < block.count; ++i) {
+        const int64_t c = first + i;
+        const F y = sums[i] + (D ? D(c) * u(b, c) : F(0));
+        out(b, c) = z ? y * silu(z(b, c)) : y;
+      }
     }
   });
 }

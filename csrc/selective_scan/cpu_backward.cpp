@@ -5,6 +5,7 @@
 //   dd_t = u_t (q_t·B_t) + A·(q_t e_t h_{t-1})      q_{t-1} = e_t q_t
 // Chunk by chunk from the last, the states are computed again from the forward's checkpoints.
 #include "selective_scan/cpu_blocks.h"
+#include "selective_scan/cpu_decay.h"
 
 namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
@@ -58,8 +59,9 @@ struct Sums {
   }
 };
 
-// dB or dC of a task: lanes are added up once a chunk where all blocks share a group, once a block
-// where B varies otherwise, and never where it is constant.
+// dB or dC of a task. Where all lanes share a group their sum goes to its step and state at once;
+// where B varies otherwise, lanes wait for the end of the block; where it is constant, for the end
+// of the chunk.
 template <class F, bool kUniform>
 class CoefficientSums {
  public:
@@ -70,13 +72,26 @@ class CoefficientSums {
         plan_(plan),
         task_(task),
         constant_(constant),
-        lanes_(sums.states * kChunk) {
-    lanes_.zero(sums.states * kChunk);
+        lanes_(kUniform ? 0 : sums.states * kChunk) {
+    if (!kUniform) lanes_.zero(sums.states * kChunk);
   }
 
-  Vec<F>* at(int step) { return &lanes_[constant_ ? 0 : step * sums_.states]; }
+  void begin(Steps steps) { steps_ = steps; }
 
-  void end_block(Block block, Steps steps) {
+  // Adds the products of N states from n on at a step of the chunk.
+  template <int N>
+  void add(int step, int64_t n, const Vec<F>* products) {
+    if constexpr (kUniform) {
+      F* target = slices_.slice(task_.part) +
+                  sums_.offset(task_.sequence.row, task_.group, steps_.time(step)) + n;
+      add_sums<N>(products, target);
+    } else {
+      Vec<F>* target = &lanes_[(constant_ ? 0 : step * sums_.states) + n];
+      for (int i = 0; i < N; ++i) target[i] += products[i];
+    }
+  }
+
+  void end_block(Block block) {
     if (kUniform) return;
     const int64_t states = sums_.states;
     if (constant_) {
@@ -89,27 +104,16 @@ class CoefficientSums {
       return;
     }
     F* target = slices_.slice(task_.part);
-    for (int t = 0; t < steps.count; ++t)
+    for (int t = 0; t < steps_.count; ++t)
       for (int64_t n = 0; n < states; ++n) {
         F lanes[kLanes<F>];
         store(lanes, lanes_[t * states + n]);
         for (int c = 0; c < block.count; ++c) {
           const int64_t group = (block.channel + c) / plan_.group_size;
-          target[sums_.offset(task_.sequence.row, group, steps.time(t)) + n] += lanes[c];
+          target[sums_.offset(task_.sequence.row, group, steps_.time(t)) + n] += lanes[c];
         }
       }
-    lanes_.zero(states * steps.count);
-  }
-
-  void end_chunk(Steps steps) {
-    if (!kUniform) return;
-    const int64_t states = sums_.states;
-    for (int t = 0; t < steps.count; ++t) {
-      F* target =
-          slices_.slice(task_.part) + sums_.offset(task_.sequence.row, task_.group, steps.time(t));
-      for (int64_t n = 0; n < states; ++n) target[n] = sum_of_lanes<F>(lanes_[t * states + n]);
-    }
-    lanes_.zero(states * steps.count);
+    lanes_.zero(states * steps_.count);
   }
 
  private:
@@ -118,8 +122,72 @@ class CoefficientSums {
   const Plan& plan_;
   const Task& task_;
   bool constant_;
+  Steps steps_{Sequence{}, 0, false};
   Buffer<Vec<F>> lanes_;
 };
+
+// What a block's sweeps over its states read and add up, a vector a step.
+template <class F>
+struct Signals {
+  Vec<F> d[kChunk], x[kChunk], dx[kChunk];
+  Vec<F> g[kChunk];         // of y before the skip and the gate
+  Vec<F> y[kChunk];         // C·h, wanted where there is a gate
+  Vec<F> to_input[kChunk];  // q·B
+  Vec<F> to_rate[kChunk];   // A·(q e h)
+};
+
+// N states from n on: forwards over the chunk once more, then backwards.
+template <int N, class F, bool kUniform, class Item>
+void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled_rate, const Vec<F>* rate,
+           const Vec<F>* start, Vec<F>* q, Vec<F>* dA, const Item* b, int64_t b_step, const Item* c,
+           int64_t c_step, bool gated, CoefficientSums<F, kUniform>& dB,
+           CoefficientSums<F, kUniform>& dC) {
+  using V = Vec<F>;
+  const Decay<F> decay;
+  V state[kChunk + 1][N], e[kChunk][N];
+  V h[N];
+  for (int i = 0; i < N; ++i) state[0][i] = h[i] = start[i];
+  for (int t = 0; t < steps; ++t) {
+    V y = s.y[t];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) {
+      e[t][i] = decay.at(s.d[t], scaled_rate[i]);
+      state[t + 1][i] = h[i] = e[t][i] * h[i] + s.dx[t] * b[t * b_step + i];
+      if (gated) y += h[i] * c[t * c_step + i];
+    }
+    s.y[t] = y;
+  }
+
+  V carried[N], to_A[N], own_rate[N];
+  for (int i = 0; i < N; ++i) {
+    carried[i] = q[i];
+    to_A[i] = dA[i];
+    own_rate[i] = rate[i];
+  }
+  for (int t = steps - 1; t >= 0; --t) {
+    V to_input = s.to_input[t], to_rate = s.to_rate[t];
+    V to_B[N], to_C[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) {
+      const V now = carried[i] + s.g[t] * c[t * c_step + i];
+      to_C[i] = s.g[t] * state[t + 1][i];
+      to_B[i] = now * s.dx[t];
+      to_input += now * b[t * b_step + i];
+      carried[i] = now * e[t][i];
+      const V through = carried[i] * state[t][i];
+      to_rate += through * own_rate[i];
+      to_A[i] += through * s.d[t];
+    }
+    dB.template add<N>(t, n, to_B);
+    dC.template add<N>(t, n, to_C);
+    s.to_input[t] = to_input;
+    s.to_rate[t] = to_rate;
+  }
+  for (int i = 0; i < N; ++i) {
+    q[i] = carried[i];
+    dA[i] = to_A[i];
+  }
+}
 
 template <class F, bool kUniform>
 void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Tensor& checkpoints,
@@ -131,11 +199,14 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
   const Sequence& sequence = task.sequence;
   const int64_t states = sums.states, dim = sums.dim, blocks = task.last - task.first;
 
-  Coefficients<F, kUniform> B(inputs.B, plan.group_size), C(inputs.C, plan.group_size);
+  constexpr int64_t visit = kUniform ? kVisit : 1;
+  Coefficients<F, kUniform> B(inputs.B, plan.group_size, visit);
+  Coefficients<F, kUniform> C(inputs.C, plan.group_size, visit);
   CoefficientSums<F, kUniform> dB(sums.B, sums, plan, task, B.constant());
   CoefficientSums<F, kUniform> dC(sums.C, sums, plan, task, C.constant());
-  Buffer<V> rates(blocks * states), carried(blocks * states), dA(blocks * states);
-  Buffer<V> dD(blocks), dbias(blocks), decay(kChunk * states), state((kChunk + 1) * states);
+  Buffer<V> rates(blocks * states), scaled(blocks * states);
+  Buffer<V> carried(blocks * states), dA(blocks * states), start(states);
+  Buffer<V> dD(blocks), dbias(blocks);
   dA.zero(blocks * states);
   dD.zero(blocks);
   dbias.zero(blocks);
@@ -143,94 +214,90 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     load_states(A, plan.blocks[task.first + i], &rates[i * states]);
     load_states(matrix_of(last, sequence.index), plan.blocks[task.first + i], &carried[i * states]);
   }
+  for (int64_t i = 0; i < blocks * states; ++i) scaled[i] = Decay<F>::scaled(rates[i]);
 
-  V d[kChunk], slope[kChunk], x[kChunk], g[kChunk], y[kChunk], gate[kChunk];
-  for (int64_t chunk = sequence.chunks() - 1; chunk >= 0; --chunk) {
+  Signals<F> s;
+  V slope[kChunk], gate[kChunk], before_gate[kChunk];
+  const auto differentiate_chunk = [&](int64_t chunk, int64_t i, int64_t first_chunk,
+                                       int64_t last_chunk) {
     const Steps steps(sequence, chunk, inputs.reverse);
+    const Block block = plan.blocks[task.first + i];
+    if constexpr (!kUniform) {
+      B.load_block(sequence.row, block, steps);
+      C.load_block(sequence.row, block, steps);
+    }
+    load_tile<F>(inputs.delta, sequence.row, block, steps, s.d);
+    load_tile<F>(inputs.u, sequence.row, block, steps, s.x);
+    load_tile<F>(gradients.out, sequence.row, block, steps, s.g);
+    const bool gated = static_cast<bool>(inputs.z);
+    if (gated) load_tile<F>(inputs.z, sequence.row, block, steps, gate);
+    const V bias = load_channels(delta_bias, block), skip = load_channels(D, block);
+    const F* kept = checkpoints.as<F>() + (sequence.first_chunk + chunk) * states * dim;
+    for (int64_t n = 0; n < states; ++n)
+      start[n] = load_lanes(kept + n * dim + block.channel, block);
+
+    const bool stays = chunk > first_chunk;
+    const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
+    const Ahead ahead(Steps(sequence, stays ? chunk - 1 : last_chunk, inputs.reverse), sequence.row,
+                      plan.blocks[task.first + next],
+                      {&inputs.delta, &inputs.u, &gradients.out, &inputs.z, &gradients.u,
+                       &gradients.delta, &gradients.z});
+    for (int t = 0; t < steps.count; ++t) {
+      ahead.fetch(t);
+      s.d[t] += bias;
+      slope[t] = V{} + 1;
+      if (inputs.delta_softplus) {
+        slope[t] = simd::sigmoid(s.d[t]);
+        s.d[t] = simd::softplus(s.d[t]);
+      }
+      s.dx[t] = s.d[t] * s.x[t];
+      s.y[t] = skip * s.x[t];
+      s.to_input[t] = s.to_rate[t] = V{};
+      before_gate[t] = s.g[t];
+      if (gated) s.g[t] *= gate[t] * simd::sigmoid(gate[t]);
+    }
+
+    dB.begin(steps);
+    dC.begin(steps);
+    const auto* b = B.at((chunk - first_chunk) * kChunk);
+    const auto* c = C.at((chunk - first_chunk) * kChunk);
+    for_states<4>(states, [&](auto together, int64_t n) {
+      sweep<together, F, kUniform>(s, steps.count, n, &scaled[i * states + n],
+                                   &rates[i * states + n], &start[n], &carried[i * states + n],
+                                   &dA[i * states + n], b + n, B.step(), c + n, C.step(), gated, dB,
+                                   dC);
+    });
+    dB.end_block(block);
+    dC.end_block(block);
+
+    if (gated) {
+      for (int t = 0; t < steps.count; ++t) {
+        const V sigmoid = simd::sigmoid(gate[t]);
+        s.y[t] *= before_gate[t] * sigmoid * (1 + gate[t] * (1 - sigmoid));
+      }
+      store_tile<F>(gradients.z, sequence.row, block, steps, s.y);
+    }
+    for (int t = 0; t < steps.count; ++t) {
+      dD[i] += s.g[t] * s.x[t];
+      const V to_delta = (s.to_rate[t] + s.x[t] * s.to_input[t]) * slope[t];
+      dbias[i] += to_delta;
+      s.x[t] = skip * s.g[t] + s.d[t] * s.to_input[t];
+      s.d[t] = to_delta;
+    }
+    store_tile<F>(gradients.u, sequence.row, block, steps, s.x);
+    store_tile<F>(gradients.delta, sequence.row, block, steps, s.d);
+  };
+  for (int64_t end = sequence.chunks(); end > 0;) {
+    const int64_t first = (end - 1) / visit * visit;
     if constexpr (kUniform) {
+      const Steps steps(sequence, first, inputs.reverse, visit);
       B.load_group(sequence.row, task.group, steps);
       C.load_group(sequence.row, task.group, steps);
     }
-    for (int64_t i = 0; i < blocks; ++i) {
-      const Block block = plan.blocks[task.first + i];
-      const V* rate = &rates[i * states];
-      if constexpr (!kUniform) {
-        B.load_block(sequence.row, block, steps);
-        C.load_block(sequence.row, block, steps);
-      }
-      load_tile<F>(inputs.delta, sequence.row, block, steps, d);
-      load_tile<F>(inputs.u, sequence.row, block, steps, x);
-      load_tile<F>(gradients.out, sequence.row, block, steps, g);
-      const V bias = load_channels(delta_bias, block), skip = load_channels(D, block);
-
-      const F* kept = checkpoints.as<F>() + (sequence.first_chunk + chunk) * states * dim;
-      for (int64_t n = 0; n < states; ++n)
-        state[n] = load_lanes(kept + n * dim + block.channel, block);
-      for (int t = 0; t < steps.count; ++t) {
-        d[t] += bias;
-        slope[t] = V{} + 1;
-        if (inputs.delta_softplus) {
-          slope[t] = simd::sigmoid(d[t]);
-          d[t] = simd::softplus(d[t]);
-        }
-        const V now = d[t], dx = d[t] * x[t];
-        const V* before = &state[t * states];
-        V* after = &state[(t + 1) * states];
-        V* e = &decay[t * states];
-        const auto* b = B.at(t);
-        for (int64_t n = 0; n < states; ++n) {
-          e[n] = simd::exp(now * rate[n]);
-          after[n] = e[n] * before[n] + dx * b[n];
-        }
-      }
-      if (inputs.z) {
-        load_tile<F>(inputs.z, sequence.row, block, steps, gate);
-        for (int t = 0; t < steps.count; ++t) {
-          const auto* c = C.at(t);
-          V sum = skip * x[t];
-          for (int64_t n = 0; n < states; ++n) sum += state[(t + 1) * states + n] * c[n];
-          const V s = simd::sigmoid(gate[t]);
-          y[t] = g[t] * sum * s * (1 + gate[t] * (1 - s));
-          g[t] *= gate[t] * s;
-        }
-        store_tile<F>(gradients.z, sequence.row, block, steps, y);
-      }
-
-      V* q = &carried[i * states];
-      for (int t = steps.count - 1; t >= 0; --t) {
-        const V* before = &state[t * states];
-        const V* after = &state[(t + 1) * states];
-        const V* e = &decay[t * states];
-        const auto* b = B.at(t);
-        const auto* c = C.at(t);
-        V* db = dB.at(t);
-        V* dc = dC.at(t);
-        V* da = &dA[i * states];
-        const V dx = d[t] * x[t];
-        V to_input{}, to_rate{};
-        for (int64_t n = 0; n < states; ++n) {
-          const V now = q[n] + g[t] * c[n];
-          dc[n] += g[t] * after[n];
-          db[n] += now * dx;
-          to_input += now * b[n];
-          q[n] = now * e[n];
-          const V through = q[n] * before[n];
-          to_rate += through * rate[n];
-          da[n] += through * d[t];
-        }
-        dD[i] += g[t] * x[t];
-        const V to_delta = (to_rate + x[t] * to_input) * slope[t];
-        dbias[i] += to_delta;
-        x[t] = skip * g[t] + d[t] * to_input;
-        d[t] = to_delta;
-      }
-      store_tile<F>(gradients.u, sequence.row, block, steps, x);
-      store_tile<F>(gradients.delta, sequence.row, block, steps, d);
-      dB.end_block(block, steps);
-      dC.end_block(block, steps);
-    }
-    dB.end_chunk(steps);
-    dC.end_chunk(steps);
+    for (int64_t i = 0; i < blocks; ++i)
+      for (int64_t chunk = end - 1; chunk >= first; --chunk)
+        differentiate_chunk(chunk, i, first, end - 1);
+    end = first;
   }
 
   for (int64_t i = 0; i < blocks; ++i) {

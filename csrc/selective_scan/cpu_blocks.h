@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <type_traits>
 #include <vector>
 
@@ -12,6 +13,11 @@
 #include "selective_scan/contract.h"
 
 namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
+
+// Chunks that a block is scanned through before the next block's turn. The rows of a block lie on
+// as many pages as it has channels and tensors: more than the processor keeps addresses of, if
+// every chunk went through all the blocks.
+constexpr int64_t kVisit = 8;
 
 // One run of time steps [begin, end) of a batch row.
 struct Sequence {
@@ -89,17 +95,18 @@ struct Plan {
   }
 };
 
-// The time steps of one chunk in the order of the scan, and where its tensors start.
+// Time steps of a chunk, or of some in a row, in the order of the scan.
 struct Steps {
-  int64_t first;  // time of the chunk's first step in scan order
+  int64_t first;  // time of the first step in scan order
   int64_t sign;   // -1 when scanning from the end
   int count;
 
-  Steps(const Sequence& sequence, int64_t chunk, bool reverse) {
+  // Of some chunks from the given one on, or of as many as there are.
+  Steps(const Sequence& sequence, int64_t chunk, bool reverse, int64_t chunks = 1) {
     const int64_t done = chunk * kChunk;
     first = reverse ? sequence.end - 1 - done : sequence.begin + done;
     sign = reverse ? -1 : 1;
-    count = static_cast<int>(std::min(kChunk, sequence.end - sequence.begin - done));
+    count = static_cast<int>(std::min(chunks * kChunk, sequence.end - sequence.begin - done));
   }
 
   int64_t time(int step) const { return first + sign * step; }
@@ -132,47 +139,112 @@ void dispatch_input(DType dtype, Body&& body) {
   }
 }
 
-// Channels × steps of a (batch, dim, length) tensor, a vector a step; lanes past the block are
-// zero.
+// Where a tile, the channels of a block × the steps of a chunk, lies in a (batch, dim, length)
+// tensor.
+struct TilePlace {
+  int64_t offset, channel_stride, time_stride;
+
+  TilePlace(const Tensor& tensor, int64_t row, Block block, Steps steps)
+      : offset(row * tensor.stride[0] + block.channel * tensor.stride[1] +
+               steps.first * tensor.stride[2]),
+        channel_stride(tensor.stride[1]),
+        time_stride(steps.sign * tensor.stride[2]) {}
+
+  // Time is what lies side by side, forwards or backwards.
+  bool along_time() const { return time_stride == 1 || time_stride == -1; }
+};
+
+// Fetches tiles into the cache, a little at every step: their rows lie so far apart that the
+// processor does not see them coming.
+class Ahead {
+ public:
+  // As far as tensors are there, and a row of them has neighbouring channels or steps.
+  Ahead(Steps steps, int64_t row, Block block, std::initializer_list<const Tensor*> tensors) {
+    for (const Tensor* tensor : tensors) {
+      if (!*tensor) continue;
+      const TilePlace at(*tensor, row, block, steps);
+      const int64_t bytes = size_of(tensor->dtype);
+      if (at.along_time() || at.channel_stride == 1)
+        tiles_[count_++] = {tensor->as<const char>() + at.offset * bytes, at.channel_stride * bytes,
+                            at.time_stride * bytes, at.along_time()};
+    }
+  }
+
+  // gcc takes a function that only prefetches for one without effect, and drops calls to it.
+  __attribute__((always_inline)) void fetch(int step) const {
+    for (int i = 0; i < count_; ++i) {
+      const Tile& tile = tiles_[i];
+      const int64_t channel = tile.along_time ? step % kRows : 0;
+      const int64_t time = tile.along_time ? step / kRows * kRows : step;
+      __builtin_prefetch(tile.start + channel * tile.channel_bytes + time * tile.time_bytes);
+    }
+  }
+
+ private:
+  static constexpr int kRows = kChunk / 2;
+  struct Tile {
+    const char* start;
+    int64_t channel_bytes, time_bytes;
+    bool along_time;
+  };
+  Tile tiles_[7];
+  int count_ = 0;
+};
+
+// A tile as a vector a step; lanes past the block are zero.
 template <class F>
 void load_tile(const Tensor& source, int64_t row, Block block, Steps steps, Vec<F>* tile) {
-  const int64_t channel_stride = source.stride[1], time_stride = steps.sign * source.stride[2];
-  const int64_t offset =
-      row * source.stride[0] + block.channel * channel_stride + steps.first * source.stride[2];
-  if (block.count < kLanes<F>) std::fill_n(tile, steps.count, Vec<F>{});
-  F* lanes = reinterpret_cast<F*>(tile);
+  constexpr int lanes = kLanes<F>;
+  const TilePlace at(source, row, block, steps);
   dispatch_input<F>(source.dtype, [&](auto type) {
-    const auto* start = source.as<const decltype(type)>() + offset;
-    if (channel_stride == 1) {
-      for (int t = 0; t < steps.count; ++t)
-        for (int c = 0; c < block.count; ++c)
-          lanes[t * kLanes<F> + c] = static_cast<F>(start[t * time_stride + c]);
-    } else {
-      for (int c = 0; c < block.count; ++c)
-        for (int t = 0; t < steps.count; ++t)
-          lanes[t * kLanes<F> + c] = static_cast<F>(start[c * channel_stride + t * time_stride]);
+    using T = decltype(type);
+    const T* start = source.as<const T>() + at.offset;
+    int t = 0;
+    if (block.count == lanes && at.channel_stride == 1) {
+      for (; t < steps.count; ++t) tile[t] = load_as<F>(start + t * at.time_stride);
+    } else if (block.count == lanes && at.along_time()) {
+      // Squares, row by row, turned over; backwards in time the last column is the first step.
+      for (; t + lanes <= steps.count; t += lanes) {
+        const T* first = start + (at.time_stride > 0 ? t : -(t + lanes - 1));
+        Vec<F>* square = tile + t;
+        for (int c = 0; c < lanes; ++c) square[c] = load_as<F>(first + c * at.channel_stride);
+        transpose<F>(square);
+        if (at.time_stride < 0) std::reverse(square, square + lanes);
+      }
     }
+    if (t == steps.count) return;
+    std::fill(tile + t, tile + steps.count, Vec<F>{});
+    F* items = reinterpret_cast<F*>(tile);
+    for (int c = 0; c < block.count; ++c)
+      for (int i = t; i < steps.count; ++i)
+        items[i * lanes + c] = static_cast<F>(start[c * at.channel_stride + i * at.time_stride]);
   });
 }
 
 template <class F>
 void store_tile(const Tensor& target, int64_t row, Block block, Steps steps, const Vec<F>* tile) {
-  const int64_t channel_stride = target.stride[1], time_stride = steps.sign * target.stride[2];
-  const int64_t offset =
-      row * target.stride[0] + block.channel * channel_stride + steps.first * target.stride[2];
-  const F* lanes = reinterpret_cast<const F*>(tile);
+  constexpr int lanes = kLanes<F>;
+  const TilePlace at(target, row, block, steps);
   dispatch_input<F>(target.dtype, [&](auto type) {
     using T = decltype(type);
-    T* start = target.as<T>() + offset;
-    if (channel_stride == 1) {
-      for (int t = 0; t < steps.count; ++t)
-        for (int c = 0; c < block.count; ++c)
-          start[t * time_stride + c] = static_cast<T>(lanes[t * kLanes<F> + c]);
-    } else {
-      for (int c = 0; c < block.count; ++c)
-        for (int t = 0; t < steps.count; ++t)
-          start[c * channel_stride + t * time_stride] = static_cast<T>(lanes[t * kLanes<F> + c]);
+    T* start = target.as<T>() + at.offset;
+    int t = 0;
+    if (block.count == lanes && at.channel_stride == 1) {
+      for (; t < steps.count; ++t) store_as<F>(start + t * at.time_stride, tile[t]);
+    } else if (block.count == lanes && at.along_time()) {
+      for (; t + lanes <= steps.count; t += lanes) {
+        T* first = start + (at.time_stride > 0 ? t : -(t + lanes - 1));
+        Vec<F> square[lanes];
+        std::copy(tile + t, tile + t + lanes, square);
+        if (at.time_stride < 0) std::reverse(square, square + lanes);
+        transpose<F>(square);
+        for (int c = 0; c < lanes; ++c) store_as<F>(first + c * at.channel_stride, square[c]);
+      }
     }
+    const F* items = reinterpret_cast<const F*>(tile);
+    for (int c = 0; c < block.count; ++c)
+      for (int i = t; i < steps.count; ++i)
+        start[c * at.channel_stride + i * at.time_stride] = static_cast<T>(items[i * lanes + c]);
   });
 }
 
@@ -230,22 +302,25 @@ View<F, 2> matrix_of(const View<F, 3>& states, int64_t sequence) {
   return matrix;
 }
 
-// B or C over the steps of a chunk. Uniform: a scalar a step and state, loaded once for all blocks
-// of a task. Else a vector, loaded block by block; a constant matrix is one step that serves all.
+// B or C over the steps of some chunks. Uniform: a scalar a step and state, loaded once for all
+// blocks of a task. Else a vector, loaded block by block, one chunk at a time; a constant matrix is
+// one step that serves all.
 template <class F, bool kUniform>
 class Coefficients {
  public:
   using Item = std::conditional_t<kUniform, F, Vec<F>>;
 
-  Coefficients(const Tensor& source, int64_t group_size)
+  Coefficients(const Tensor& source, int64_t group_size, int64_t chunks)
       : source_(source),
         constant_(source.dims == 2),
         states_(source.size[constant_ ? 1 : 2]),
         group_size_(group_size),
-        items_(states_ * (constant_ ? 1 : kChunk)) {}
+        items_(states_ * (constant_ ? 1 : chunks * kChunk)) {}
 
   bool constant() const { return constant_; }
-  const Item* at(int step) { return items_.data() + (constant_ ? 0 : step * states_); }
+  // From the items of a step to those of the next.
+  int64_t step() const { return constant_ ? 0 : states_; }
+  const Item* at(int step) { return items_.data() + step * this->step(); }
 
   // Uniform ones, for the group of a task.
   void load_group(int64_t row, int64_t group, Steps steps) {
