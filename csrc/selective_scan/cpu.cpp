@@ -139,32 +139,42 @@ void step_of(const Step& arguments, int threads) {
     for (int64_t at = begin; at < end; ++at) {
       const int64_t b = at / blocks, first = at % blocks * lanes;
       const Block block{first, static_cast<int>(std::min(lanes, channels - first))};
-      F steps[lanes] = {}, sums[lanes] = {};
-      for (int i = 0; i < block.count; ++i) steps[i] = delta(b, first + i);
-      V d = load(steps) + load_channels(delta_bias, block);
+      // A value a channel of the block, from a (batch, dim) tensor.
+      const auto load_row = [&](const View<F, 2>& source) {
+        F values[lanes] = {};
+        for (int i = 0; i < block.count; ++i) values[i] = source(b, first + i);
+        return load(values);
+      };
+      V d = load_row(delta) + load_channels(delta_bias, block);
       if (arguments.delta_softplus) d = simd::softplus(d);
+      const V x = load_row(u);
+      F steps[lanes], inputs[lanes], sums[lanes] = {};
       store(steps, d);
+      store(inputs, V(d * x));
+      V products[lanes] = {};
       for (int i = 0; i < block.count; ++i) {
         const int64_t c = first + i, g = c / group_size;
         const StateRow<F> h{&state(b, c, 0), state.stride[2]};
         const StateRow<F> rate{&A(c, 0), A.stride[1]};
         const StateRow<F> from{&B(b, g, 0), B.stride[2]}, to{&C(b, g, 0), C.stride[2]};
-        const V now = V{} + steps[i], dx = now * u(b, c);
-        V sum{};
+        const V now = V{} + steps[i];
         for (int64_t n = 0; n < states; n += lanes) {
           const int64_t count = std::min(lanes, states - n);
           const V after = decay.at(now, Decay<F>::scaled(rate.get(n, count))) * h.get(n, count) +
-                          dx * from.get(n, count);
+                          inputs[i] * from.get(n, count);
           h.set(n, count, after);
-          sum += after * to.get(n, count);
+          products[i] += after * to.get(n, count);
         }
-        sums[i] = sum_of_lanes<F>(sum);
       }
-      for (int i = 0; i < block.count; ++i) {
-        const int64_t c = first + i;
-        const F y = sums[i] + (D ? D(c) * u(b, c) : F(0));
-        out(b, c) = z ? y * silu(z(b, c)) : y;
+      constexpr int kSums = static_cast<int>(std::min<int64_t>(lanes, 4));
+      for (int i = 0; i < block.count; i += kSums) add_sums<kSums>(products + i, sums + i);
+      V y = load(sums) + load_channels(D, block) * x;
+      if (z) {
+        const V gate = load_row(z);
+        y *= gate * simd::sigmoid(gate);
       }
+      store(sums, y);
+      for (int i = 0; i < block.count; ++i) out(b, first + i) = sums[i];
     }
   });
 }
