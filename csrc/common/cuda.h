@@ -71,6 +71,17 @@ __device__ inline T* dynamic_shared() {
 #endif
 }
 
+// 2^x to two units in the last place, by the special-function unit alone; zero below 2^-126.
+__device__ inline float exp2_approx(float x) {
+#if defined(MOTION_LAB_SIMT)
+  return std::exp2(x);
+#else
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+#endif
+}
+
 // Tensor::as on the device.
 template <class T>
 __device__ inline T* data_of(const Tensor& tensor) {

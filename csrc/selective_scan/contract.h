@@ -33,8 +33,9 @@ struct Inputs {
 struct Outputs {
   Tensor out;         // (batch, dim, length), any
   Tensor last_state;  // (sequences, dim, state), F
-  // (chunks, state, dim), F, contiguous, or absent: the state before each kChunk steps. The chunks
+  // (chunks, state * dim), F, contiguous, or absent: the state before each kChunk steps. The chunks
   // of sequence i start at row i * ceil(length / kChunk), or at cu_seqlens[i] / kChunk + i.
+  // Channels lie side by side on the CPU, and the states of a channel do in CUDA.
   Tensor checkpoints;
 };
 
@@ -43,6 +44,15 @@ struct Outputs {
 struct Gradients {
   Tensor out, last_state;
   Tensor u, delta, A, B, C, D, z, delta_bias, initial_state;
+};
+
+// Where the CUDA backward leaves what several blocks contribute to dA, dB, dC, dD and ddelta_bias:
+// to be added up over the first dimension. All float32 and contiguous.
+struct Partials {
+  Tensor A;              // (sequences, dim, state)
+  Tensor B, C;           // like A where constant, else (parts, batch, groups, length, state)
+  Tensor D, delta_bias;  // (sequences, dim)
+  Tensor state;          // like A: scratch
 };
 
 // One time step, all in F; `state` is updated in place. u, delta, z, out: (batch, dim); B, C:
@@ -59,10 +69,15 @@ MOTION_LAB_PER_ISA(void forward(const Inputs& inputs, const Outputs& outputs, in
                    void step(const Step& arguments, int threads);)
 }
 
-// float32 computation only, and no checkpoints. `device` is the tensors' own, `stream` a
-// cudaStream_t. Bounds in cu_seqlens are not checked, but never lead outside the tensors.
+// float32 computation only. `device` is the tensors' own, `stream` a cudaStream_t. Bounds in
+// cu_seqlens are not checked, but never lead outside the tensors. Of its gradients the backward
+// writes those of u, delta, z and initial_state.
 namespace cuda {
 void forward(const Inputs& inputs, const Outputs& outputs, int device, uintptr_t stream);
-}
+void backward(const Inputs& inputs, const Tensor& checkpoints, const Gradients& gradients,
+              const Partials& partials, int device, uintptr_t stream);
+// Channels that a block of the backward has, and so how many parts a group of B and C falls into.
+constexpr int kBackwardChannels = 16;
+}  // namespace cuda
 
 }  // namespace motion_lab::selective_scan

@@ -1,208 +1,179 @@
-// The scan forward on the GPU. A block runs one channel of one sequence, a chunk of time after
-// another. Within a chunk each thread holds kItems consecutive steps; for every state the threads'
-// steps, as maps h -> a h + b, are composed by a scan over the block.
-#include "common/cuda.h"
-#include "selective_scan/contract.h"
-#include "selective_scan/math.h"
+// The scan forward on the GPU; see cuda_tiles.h for how it is cut.
+#include "selective_scan/cuda_tiles.h"
 
 namespace motion_lab::selective_scan::cuda {
 namespace {
 
-using motion_lab::cuda::data_of;
-using motion_lab::cuda::read_float;
-using motion_lab::cuda::write_float;
+// kPer states a lane. kVarying: neither B nor C is constant.
+template <int kPer, bool kVarying, int kThreads>
+__global__ void __launch_bounds__(kThreads, 5)
+    forward_kernel(Inputs inputs, Outputs outputs, Cut cut) {
+  constexpr int kLanes = kStates / kPer, kChannels = kThreads / kLanes;
+  constexpr int kPairs = kSteps * kStates / kThreads;  // of B and C that a thread stages
+  using Tile = Elements<kThreads, kChannels>;
+  // A column more than there are channels: steps of one channel are in different banks.
+  __shared__ float d[kSteps][kChannels + 1], dx[kSteps][kChannels + 1];
+  __shared__ float skipped[kSteps][kChannels + 1], y[kSteps][kChannels + 1];
+  __shared__ float2 bc[kSteps][kStates];
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
+  const Job job(inputs, cut, kChannels);
+  const int64_t states = inputs.A.size[1];
+  const int rounds = static_cast<int>((states + kStates - 1) / kStates);
+  const Tile tile(inputs.u);
+  const int own = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+  const int64_t channel = job.first + own;
+  const bool there = own < job.count;
 
-// h -> a h + b
-struct Map {
-  float a, b;
-};
-
-// first, then second
-__device__ inline Map compose(Map first, Map second) {
-  return {second.a * first.a, second.a * first.b + second.b};
-}
-
-// The composition of the maps of all threads before this one. `totals` holds one map a warp.
-template <int kThreads>
-__device__ Map compose_before(Map own, Map* totals) {
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  Map upto = own;
-  for (int distance = 1; distance < kWarp; distance *= 2) {
-    const Map before = {__shfl_up_sync(kAllLanes, upto.a, distance),
-                        __shfl_up_sync(kAllLanes, upto.b, distance)};
-    if (lane >= distance) upto = compose(before, upto);
-  }
-  if (lane == kWarp - 1) totals[warp] = upto;
-  Map before = {__shfl_up_sync(kAllLanes, upto.a, 1), __shfl_up_sync(kAllLanes, upto.b, 1)};
-  if (lane == 0) before = {1.0f, 0.0f};
-  __syncthreads();
-  Map warps = {1.0f, 0.0f};
-  for (int w = 0; w < warp; ++w) warps = compose(warps, totals[w]);
-  return compose(warps, before);
-}
-
-// A line of a tensor along time, in the order of the scan.
-struct Line {
-  void* data;
-  DType dtype;
-  int64_t start, stride;
-};
-
-__device__ inline Line line_of(const Tensor& tensor, int64_t row, int64_t channel, int64_t first,
-                               int64_t sign) {
-  return {tensor.data, tensor.dtype,
-          row * tensor.stride[0] + channel * tensor.stride[1] + first * tensor.stride[2],
-          sign * tensor.stride[2]};
-}
-
-// One word is skipped every 32, so that neither neighbouring nor strided reads share a bank.
-__device__ inline int padded(int i) { return i + i / kWarp; }
-
-// Steps [begin, begin + kThreads * kItems) of a line, each thread's own in `items`, zeros past
-// `count`. Neighbouring threads read neighbouring steps; `staged` redistributes them.
-template <int kThreads, int kItems>
-__device__ void load(const Line& line, int64_t begin, int count, float* staged, float* items) {
-  __syncthreads();
-  for (int i = threadIdx.x; i < kThreads * kItems; i += kThreads)
-    staged[padded(i)] =
-        i < count ? read_float(line.data, line.dtype, line.start + (begin + i) * line.stride)
-                  : 0.0f;
-  __syncthreads();
-  for (int i = 0; i < kItems; ++i) items[i] = staged[padded(threadIdx.x * kItems + i)];
-}
-
-template <int kThreads, int kItems>
-__device__ void store(const Line& line, int64_t begin, int count, float* staged,
-                      const float* items) {
-  __syncthreads();
-  for (int i = 0; i < kItems; ++i) staged[padded(threadIdx.x * kItems + i)] = items[i];
-  __syncthreads();
-  for (int i = threadIdx.x; i < count; i += kThreads)
-    write_float(line.data, line.dtype, line.start + (begin + i) * line.stride, staged[padded(i)]);
-}
-
-// B or C of one state: a line, or one value for all steps.
-template <int kThreads, int kItems>
-__device__ void load_coefficient(const Tensor& tensor, int64_t row, int64_t channel, int64_t dim,
-                                 int64_t state, int64_t first, int64_t sign, int64_t begin,
-                                 int count, float* staged, float* items) {
-  if (tensor.dims == 2) {
-    const float value =
-        data_of<float>(tensor)[channel * tensor.stride[0] + state * tensor.stride[1]];
-    for (int i = 0; i < kItems; ++i) items[i] = value;
-    return;
-  }
-  const int64_t group = channel / (dim / tensor.size[1]);
-  const Line line = {tensor.data, tensor.dtype,
-                     row * tensor.stride[0] + group * tensor.stride[1] + state * tensor.stride[2] +
-                         first * tensor.stride[3],
-                     sign * tensor.stride[3]};
-  load<kThreads, kItems>(line, begin, count, staged, items);
-}
-
-__device__ inline float channel_value(const Tensor& tensor, int64_t channel) {
-  return tensor.data ? data_of<float>(tensor)[channel * tensor.stride[0]] : 0.0f;
-}
-
-// Registers for so many resident warps; left to itself ptxas spills on sm_90 and sm_100.
-constexpr int kResidentWarps = 21;
-
-template <int kThreads, int kItems>
-__global__ void __launch_bounds__(kThreads, (kResidentWarps * kWarp) / kThreads)
-    forward_kernel(Inputs inputs, Outputs outputs) {
-  constexpr int kSteps = kThreads * kItems;
-  __shared__ float staged[kSteps + kSteps / kWarp];
-  __shared__ Map totals[kThreads / kWarp];
-
-  const int64_t dim = inputs.u.size[1], length = inputs.u.size[2], states = inputs.A.size[1];
-  const int64_t sequence = blockIdx.x / dim, channel = blockIdx.x % dim;
-  int64_t row = sequence, start = 0, end = length;
-  if (inputs.cu_seqlens.data) {
-    const int32_t* bounds = data_of<int32_t>(inputs.cu_seqlens);
-    const int64_t stride = inputs.cu_seqlens.stride[0];
-    row = 0;
-    // Bounds on the device cannot be checked from the host; wrong ones must still touch no memory
-    // outside.
-    start = max(int64_t{bounds[sequence * stride]}, int64_t{0});
-    end = min(int64_t{bounds[(sequence + 1) * stride]}, length);
-  }
-  const int64_t first = inputs.reverse ? end - 1 : start, sign = inputs.reverse ? -1 : 1;
-  const Line u = line_of(inputs.u, row, channel, first, sign);
-  const Line delta = line_of(inputs.delta, row, channel, first, sign);
-  const Line out = line_of(outputs.out, row, channel, first, sign);
-  const float skip = channel_value(inputs.D, channel);
-  const float bias = channel_value(inputs.delta_bias, channel);
-
-  // The last state's place carries each state from chunk to chunk.
-  const Tensor& last = outputs.last_state;
-  float* carried = data_of<float>(last) + sequence * last.stride[0] + channel * last.stride[1];
-  for (int64_t n = threadIdx.x; n < states; n += kThreads) {
-    const Tensor& initial = inputs.initial_state;
-    carried[n * last.stride[2]] =
-        initial.data ? data_of<float>(initial)[sequence * initial.stride[0] +
-                                               channel * initial.stride[1] + n * initial.stride[2]]
-                     : 0.0f;
-  }
-
-  float d[kItems], x[kItems], y[kItems], coefficient[kItems];
-  Map maps[kItems];
-  for (int64_t begin = 0; begin < end - start; begin += kSteps) {
-    const int count = static_cast<int>(min(int64_t{kSteps}, end - start - begin));
-    load<kThreads, kItems>(delta, begin, count, staged, d);
-    load<kThreads, kItems>(u, begin, count, staged, x);
-    for (int i = 0; i < kItems; ++i) {
-      d[i] += bias;
-      if (inputs.delta_softplus) d[i] = softplus(d[i]);
-      // Steps past the end must leave the state alone.
-      if (static_cast<int>(threadIdx.x) * kItems + i >= count) d[i] = 0.0f;
-      y[i] = skip * x[i];
+  // Read ahead of their use, while the chunk before is computed.
+  float next_delta[Tile::kCount], next_u[Tile::kCount], gate[Tile::kCount];
+  float2 next_bc[kPairs];
+  const auto fetch_signals = [&](int64_t chunk) {
+    const Steps steps(job, chunk, inputs.reverse);
+#pragma unroll
+    for (int i = 0; i < Tile::kCount; ++i) {
+      next_delta[i] = element(inputs.delta, job, steps, tile.step(i), tile.channel(i));
+      next_u[i] = element(inputs.u, job, steps, tile.step(i), tile.channel(i));
     }
-    for (int64_t n = 0; n < states; ++n) {
-      const float rate =
-          data_of<float>(inputs.A)[channel * inputs.A.stride[0] + n * inputs.A.stride[1]];
-      load_coefficient<kThreads, kItems>(inputs.B, row, channel, dim, n, first, sign, begin, count,
-                                         staged, coefficient);
-      Map own = {1.0f, 0.0f};
-      for (int i = 0; i < kItems; ++i) {
-        maps[i] = {std::exp(d[i] * rate), d[i] * x[i] * coefficient[i]};
-        own = compose(own, maps[i]);
+  };
+  const auto fetch_coefficients = [&](int64_t chunk, int round) {
+    const Steps steps(job, chunk, inputs.reverse);
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int at = threadIdx.x + i * kThreads, step = at % kSteps;
+      const int64_t state = at / kSteps + round * kStates;
+      next_bc[i] = {coefficient(inputs.B, job, steps, step, state, states),
+                    coefficient(inputs.C, job, steps, step, state, states)};
+    }
+  };
+
+  float h[kPer], rate[kPer], b[kPer], c[kPer];
+  // A lane's states of a round: from their place in last_state, which carries them where there
+  // are several rounds.
+  const auto load_states = [&](int round, const Tensor& from) {
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+      const int64_t n = round * kStates + lane * kPer + j;
+      const bool have = there && n < states;
+      h[j] = have && from.data ? *state_of(from, job.sequence, channel, n) : 0.0f;
+      rate[j] = matrix(inputs.A, channel, n, have) * kLog2E;
+      b[j] = inputs.B.dims == 2 ? matrix(inputs.B, channel, n, have) : 0.0f;
+      c[j] = inputs.C.dims == 2 ? matrix(inputs.C, channel, n, have) : 0.0f;
+    }
+  };
+  const auto store_states = [&](int round) {
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+      const int64_t n = round * kStates + lane * kPer + j;
+      if (there && n < states) *state_of(outputs.last_state, job.sequence, channel, n) = h[j];
+    }
+  };
+  for (int round = rounds - 1; round >= 0; --round) {
+    load_states(round, inputs.initial_state);
+    store_states(round);
+  }
+
+  const int64_t chunks = job.chunks();
+  if (chunks > 0) {
+    fetch_signals(0);
+    fetch_coefficients(0, 0);
+  }
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const Steps steps(job, chunk, inputs.reverse);
+    __syncthreads();  // the chunk before has been written out
+#pragma unroll
+    for (int i = 0; i < Tile::kCount; ++i) {
+      const int t = tile.step(i), ch = tile.channel(i);
+      const int64_t at = job.first + ch;
+      float step = next_delta[i] + channel_value(inputs.delta_bias, at, ch < job.count);
+      if (inputs.delta_softplus) step = softplus(step);
+      if (t >= steps.count) step = 0.0f;  // steps past the end leave the state alone
+      d[t][ch] = step;
+      dx[t][ch] = step * next_u[i];
+      skipped[t][ch] = channel_value(inputs.D, at, ch < job.count) * next_u[i];
+      gate[i] = element(inputs.z, job, steps, t, ch);
+    }
+    if (chunk + 1 < chunks) fetch_signals(chunk + 1);
+
+    for (int round = 0; round < rounds; ++round) {
+      if (round > 0) __syncthreads();  // the round before has read bc
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        const int at = threadIdx.x + i * kThreads;
+        bc[at % kSteps][at / kSteps] = next_bc[i];
       }
-      load_coefficient<kThreads, kItems>(inputs.C, row, channel, dim, n, first, sign, begin, count,
-                                         staged, coefficient);
-      const Map before = compose_before<kThreads>(own, totals);
-      float h = before.a * carried[n * last.stride[2]] + before.b;
-      for (int i = 0; i < kItems; ++i) {
-        h = maps[i].a * h + maps[i].b;
-        y[i] += coefficient[i] * h;
+      __syncthreads();
+      const bool last_round = round + 1 == rounds;
+      if (!last_round || chunk + 1 < chunks)
+        fetch_coefficients(last_round ? chunk + 1 : chunk, last_round ? 0 : round + 1);
+      if (rounds > 1) load_states(round, outputs.last_state);
+      if (outputs.checkpoints.data) {
+#pragma unroll
+        for (int j = 0; j < kPer; ++j) {
+          const int64_t n = round * kStates + lane * kPer + j;
+          if (there && n < states)
+            data_of<float>(outputs.checkpoints)
+                [((job.first_chunk + chunk) * inputs.u.size[1] + channel) * states + n] = h[j];
+        }
       }
-      __syncthreads();  // all have read the carried state and the totals
-      if (threadIdx.x == kThreads - 1) carried[n * last.stride[2]] = h;
+      for (int begin = 0; begin < kSteps; begin += kLanes) {
+        float part[kLanes];
+#pragma unroll
+        for (int i = 0; i < kLanes; ++i) {
+          const float now = d[begin + i][own], input = dx[begin + i][own];
+          part[i] = 0.0f;
+#pragma unroll
+          for (int j = 0; j < kPer; ++j) {
+            const float2 both = bc[begin + i][lane * kPer + j];
+            const float from = kVarying || inputs.B.dims == 4 ? both.x : b[j];
+            const float to = kVarying || inputs.C.dims == 4 ? both.y : c[j];
+            h[j] = motion_lab::cuda::exp2_approx(now * rate[j]) * h[j] + input * from;
+            part[i] += h[j] * to;
+          }
+        }
+        const float sum = sum_over_lanes<kLanes>(part);
+        float& total = y[begin + lane][own];
+        total = round == 0 ? sum : total + sum;
+      }
+      if (rounds > 1) store_states(round);
     }
-    if (inputs.z.data) {
-      load<kThreads, kItems>(line_of(inputs.z, row, channel, first, sign), begin, count, staged,
-                             coefficient);
-      for (int i = 0; i < kItems; ++i) y[i] *= silu(coefficient[i]);
+
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < Tile::kCount; ++i) {
+      const int t = tile.step(i), ch = tile.channel(i);
+      if (t >= steps.count || ch >= job.count) continue;
+      float value = y[t][ch] + skipped[t][ch];
+      if (inputs.z.data) value *= silu(gate[i]);
+      write_float(outputs.out.data, outputs.out.dtype, offset_of(outputs.out, job, steps, t, ch),
+                  value);
     }
-    store<kThreads, kItems>(out, begin, count, staged, y);
   }
+  if (rounds == 1) store_states(0);
+}
+
+template <int kPer>
+void launch_forward(const Inputs& inputs, const Outputs& outputs, motion_lab::cuda::Place place) {
+  constexpr int kThreads = 128;
+  const Cut cut(inputs, kThreads * kPer / kStates);
+  const int64_t blocks = outputs.last_state.size[0] * cut.groups * cut.parts;
+  check(blocks < int64_t{1} << 31, "selective_scan: too many sequences and channels for one call");
+  const auto kernel = inputs.B.dims == 4 && inputs.C.dims == 4
+                          ? forward_kernel<kPer, true, kThreads>
+                          : forward_kernel<kPer, false, kThreads>;
+  motion_lab::cuda::launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, place,
+                           inputs, outputs, cut);
 }
 
 }  // namespace
 
 void forward(const Inputs& inputs, const Outputs& outputs, int device, uintptr_t stream) {
   const motion_lab::cuda::Place place{device, reinterpret_cast<cudaStream_t>(stream)};
-  const int64_t blocks = outputs.last_state.size[0] * inputs.u.size[1];
-  check(blocks < (int64_t{1} << 31), "selective_scan: sequences times dim must be below 2^31");
-  const dim3 grid(static_cast<unsigned>(blocks));
-  if (inputs.u.size[2] <= 128)
-    motion_lab::cuda::launch(forward_kernel<32, 4>, grid, dim3(32), 0, place, inputs, outputs);
-  else if (inputs.u.size[2] <= 512)
-    motion_lab::cuda::launch(forward_kernel<64, 8>, grid, dim3(64), 0, place, inputs, outputs);
+  // Two states a lane share what is read for a step; but few channels want all the lanes there are.
+  constexpr int64_t kMany = 8192;
+  if (outputs.last_state.size[0] * inputs.u.size[1] >= kMany)
+    launch_forward<2>(inputs, outputs, place);
   else
-    motion_lab::cuda::launch(forward_kernel<128, 8>, grid, dim3(128), 0, place, inputs, outputs);
+    launch_forward<1>(inputs, outputs, place);
 }
 
 }  // namespace motion_lab::selective_scan::cuda

@@ -7,6 +7,8 @@
 
 namespace motion_lab::selective_scan {
 
+constexpr float kLog2E = 1.44269502f;
+
 // log(1 + exp(x)); above 20 it is x to within float32, which also keeps exp from overflowing
 // (torch.nn.functional.softplus has the same threshold).
 template <class T>

@@ -15,6 +15,8 @@ from motion_lab.ops.reference import selective_scan as reference
 
 # Time steps between the states that the forward keeps for the backward: kChunk of contract.h.
 _CHUNK = 32
+# Channels of a block of the CUDA backward: kBackwardChannels there.
+_GPU_CHANNELS = 16
 
 
 @overload
@@ -271,7 +273,7 @@ def _outputs(inputs: tuple[Tensor | None, ...], keep: bool) -> tuple[Tensor, Ten
     return (
         torch.empty_like(u),
         A.new_empty(sequences, dim, A.shape[1]),
-        A.new_empty(chunks if keep else 0, A.shape[1], dim),
+        A.new_empty(chunks if keep else 0, A.shape[1] * dim),
     )
 
 
@@ -317,17 +319,56 @@ def _step_cpu(*arguments: Any) -> Tensor:
 
 
 def _forward_gpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *inputs, delta_softplus, reverse, _ = arguments
-    out, last_state, checkpoints = _outputs(tuple(inputs), keep=False)
+    *inputs, delta_softplus, reverse, keep = arguments
+    out, last_state, checkpoints = _outputs(tuple(inputs), keep)
     module, place = _native.gpu_kernels(out)
     module.selective_scan_forward(
         [_native.pack(t) for t in inputs],
-        [_native.pack(t) for t in (out, last_state)],
+        [_native.pack(t) for t in (out, last_state, checkpoints if keep else None)],
         delta_softplus,
         reverse,
         *place,
     )
     return out, last_state, checkpoints
+
+
+def _backward_gpu(*arguments: Any) -> list[Tensor]:
+    *inputs, delta_softplus, reverse, checkpoints, grad_out, grad_last_state = arguments
+    u, delta, A, B, C, D, z, delta_bias, initial_state, _ = inputs
+    batch, dim, length = u.shape
+    sequences, states = len(grad_last_state), A.shape[1]
+
+    def coefficient(M: Tensor) -> Tensor:
+        if M.dim() == 2:
+            return A.new_empty(sequences, dim, states)
+        parts = -(-dim // M.shape[1] // _GPU_CHANNELS)
+        return A.new_empty(parts, batch, M.shape[1], length, states)
+
+    module, place = _native.gpu_kernels(u)
+    written = [None if t is None else torch.empty_like(t) for t in (u, delta, z, initial_state)]
+    # One for each block that contributes, added up below: the same sum at every run.
+    to_A, scratch = A.new_empty(2, sequences, dim, states)
+    to_B, to_C = coefficient(B), coefficient(C)
+    to_D, to_bias = A.new_empty(2, sequences, dim)
+    module.selective_scan_backward(
+        [_native.pack(t) for t in inputs],
+        _native.pack(checkpoints),
+        [_native.pack(t) for t in (grad_out, grad_last_state, *written)],
+        [_native.pack(t) for t in (to_A, to_B, to_C, to_D, to_bias, scratch)],
+        delta_softplus,
+        reverse,
+        *place,
+    )
+
+    def total(partial: Tensor, like: Tensor | None) -> Tensor | None:
+        if like is None:
+            return None
+        found = partial.sum(0)
+        return (found if like.dim() < 4 else found.transpose(2, 3)).to(like.dtype)
+
+    sums = (total(to_A, A), total(to_B, B), total(to_C, C), total(to_D, D))
+    gradients = (*written[:2], *sums, written[2], total(to_bias, delta_bias), written[3])
+    return [gradient for gradient in gradients if gradient is not None]
 
 
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -355,6 +396,7 @@ _native.define(
     f"selective_scan_backward({_INPUTS}, bool delta_softplus, bool reverse, Tensor checkpoints,"
     " Tensor grad_out, Tensor grad_last_state) -> Tensor[]",
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     fake=_backward_fake,
 )
 _native.define(
@@ -365,52 +407,51 @@ _native.define(
 )
 
 
-class _NativeScan(torch.autograd.Function):
+class _Scan(torch.autograd.Function):
+    """The scan by the ops of a library: `motion_lab` or `motion_lab_simt`."""
+
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
         *inputs, delta_softplus, reverse = arguments
-        out, last_state, checkpoints = torch.ops.motion_lab.selective_scan_forward(
+        out, last_state, checkpoints = getattr(torch.ops, library).selective_scan_forward(
             *inputs, delta_softplus, reverse, True
         )
         ctx.save_for_backward(*inputs, checkpoints)
         ctx.options = (delta_softplus, reverse)
+        ctx.library = library
         return out, last_state
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         *inputs, checkpoints = ctx.saved_tensors
-        found = torch.ops.motion_lab.selective_scan_backward(
+        found = getattr(torch.ops, ctx.library).selective_scan_backward(
             *inputs, *ctx.options, checkpoints, *grads
         )
         given = iter(found)
         to_inputs = [None if t is None else next(given) for t in inputs[:-1]]
-        return (*to_inputs, None, None, None)
+        return (None, *to_inputs, None, None, None)
 
 
-def _differentiated(inputs: list[Tensor | None]) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+def _scan(library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
+    *inputs, _, _ = arguments
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+        return _Scan.apply(library, *arguments)
+    return getattr(torch.ops, library).selective_scan_forward(*arguments, False)[:2]
 
 
 def _native_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    *inputs, _, _ = arguments
-    u = inputs[0]
-    differentiate = _differentiated(inputs)
-    # The CUDA module has the forward in float32 alone.
-    if u.is_cuda and (differentiate or u.dtype == torch.float64):
+    u = arguments[0]
+    # The CUDA kernels compute in float32 alone.
+    if u.is_cuda and u.dtype == torch.float64:
         return reference.selective_scan(*arguments)
-    if differentiate:
-        return _NativeScan.apply(*arguments)
-    return torch.ops.motion_lab.selective_scan_forward(*arguments, False)[:2]
+    return _scan("motion_lab", *arguments)
 
 
 def _simt_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    *inputs, _, _ = arguments
-    if _differentiated(inputs) or inputs[0].dtype == torch.float64:
-        raise NotImplementedError(
-            "selective_scan's CUDA kernels compute no gradients and no float64"
-        )
-    return torch.ops.motion_lab_simt.selective_scan_forward(*arguments, False)[:2]
+    if arguments[0].dtype == torch.float64:
+        raise NotImplementedError("selective_scan's CUDA kernels compute in float32 alone")
+    return _scan("motion_lab_simt", *arguments)
 
 
 register(
@@ -420,7 +461,7 @@ register(
         _native_scan,
         ("cpu", "cuda"),
         _native.problem,
-        notes={"cuda": "forward only; float64 and gradients by the reference"},
+        notes={"cuda": "float64 by the reference"},
     ),
 )
 register("selective_scan", "reference", Backend(reference.selective_scan, ("cpu", "cuda")))
