@@ -23,7 +23,7 @@ def test_a_sound_installation_is_healthy_and_names_what_each_op_uses():
     assert lines(report)["CPU kernels"].found.startswith(_native.cpu().isa())
     used = {(line.op, line.device): line.backend for line in report.ops if line.default}
     assert used["selective_scan", "cpu"] == "native"
-    assert used["selective_scan_step", "cuda"] == "reference"
+    assert used["selective_scan_step", "cuda"] == "native"
     notes = [line.note for line in report.ops if line.op == "selective_scan" and line.note]
     assert notes == ["float64 by the reference"]
 

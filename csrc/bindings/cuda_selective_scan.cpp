@@ -29,6 +29,13 @@ void bind_cuda_selective_scan(py::module_& module) {
             {p[0], p[1], p[2], p[3], p[4], p[5]}, device, stream);
       },
       KernelCall());
+  module.def(
+      "selective_scan_step",
+      [](const std::array<Tensor, 10>& t, bool delta_softplus, int device, uintptr_t stream) {
+        cuda::step({t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], delta_softplus},
+                   device, stream);
+      },
+      KernelCall());
 }
 
 }  // namespace motion_lab

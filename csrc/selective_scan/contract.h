@@ -76,6 +76,7 @@ namespace cuda {
 void forward(const Inputs& inputs, const Outputs& outputs, int device, uintptr_t stream);
 void backward(const Inputs& inputs, const Tensor& checkpoints, const Gradients& gradients,
               const Partials& partials, int device, uintptr_t stream);
+void step(const Step& arguments, int device, uintptr_t stream);
 // Channels that a block of the backward has, and so how many parts a group of B and C falls into.
 constexpr int kBackwardChannels = 16;
 }  // namespace cuda

@@ -371,6 +371,14 @@ def _backward_gpu(*arguments: Any) -> list[Tensor]:
     return [gradient for gradient in gradients if gradient is not None]
 
 
+def _step_gpu(*arguments: Any) -> Tensor:
+    *inputs, delta_softplus = arguments
+    out = torch.empty_like(inputs[1])
+    module, place = _native.gpu_kernels(out)
+    module.selective_scan_step([_native.pack(t) for t in (*inputs, out)], delta_softplus, *place)
+    return out
+
+
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, _, _, keep = arguments
     return _outputs(tuple(inputs), keep)
@@ -403,6 +411,7 @@ _native.define(
     "selective_scan_step(Tensor(a!) state, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C,"
     " Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus) -> Tensor",
     cpu=_step_cpu,
+    gpu=_step_gpu,
     fake=_step_fake,
 )
 
@@ -470,13 +479,36 @@ register(
     "simt",
     Backend(_simt_scan, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
 )
+def _native_step(*arguments: Any) -> Tensor:
+    u = arguments[1]
+    if u.is_cuda and u.dtype == torch.float64:
+        return reference.selective_scan_step(*arguments)
+    return torch.ops.motion_lab.selective_scan_step(*arguments)
+
+
+def _simt_step(*arguments: Any) -> Tensor:
+    if arguments[1].dtype == torch.float64:
+        raise NotImplementedError("selective_scan_step's CUDA kernel computes in float32 alone")
+    return torch.ops.motion_lab_simt.selective_scan_step(*arguments)
+
+
 register(
     "selective_scan_step",
     "native",
-    Backend(torch.ops.motion_lab.selective_scan_step, ("cpu",), _native.problem),
+    Backend(
+        _native_step,
+        ("cpu", "cuda"),
+        _native.problem,
+        notes={"cuda": "float64 by the reference"},
+    ),
 )
 register(
     "selective_scan_step",
     "reference",
     Backend(reference.selective_scan_step, ("cpu", "cuda")),
+)
+register(
+    "selective_scan_step",
+    "simt",
+    Backend(_simt_step, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
 )
