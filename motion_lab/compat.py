@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from motion_lab import ops
@@ -32,9 +39,153 @@ def selective_scan_fn(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """`mamba_ssm.ops.selective_scan_interface.selective_scan_fn`, for real A and on any device.
 
-    Unlike there, the last state is differentiable.
+    Results are of u's dtype and the last state, (batch, dim, state), float32, as there. Unlike
+    there, the last state is differentiable, float64 is computed in float64, and neither the types
+    nor the strides of the arguments must agree. Complex A, B and C are refused with a TypeError.
     """
     out, last_state = ops.selective_scan(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus=delta_softplus, return_last_state=True
     )
     return (out, last_state) if return_last_state else out
+
+
+# The models of transformers built on Mamba-1, and the class of their mixer.
+_MIXERS = {
+    "mamba": "MambaMixer",
+    "falcon_mamba": "FalconMambaMixer",
+    "jamba": "JambaMambaMixer",
+    "zamba": "ZambaMambaMixer",
+}
+_TESTED = "5.16 to 5.23"
+
+
+def patch_transformers() -> Undo:
+    """Makes the Mamba-1 models of Hugging Face transformers compute with this package's scan.
+
+    Those are Mamba, FalconMamba, Jamba and Zamba, models that exist already included, on CPU and
+    GPU: whole sequences, forward and backward, go through `selective_scan`, steps of cached
+    decoding through `selective_scan_step`. It also goes before mamba-ssm where that is installed.
+
+    Returns:
+        Its undo: call it, or take it as a context manager. While patched, another call changes
+        nothing, and neither does its undo.
+
+    Raises:
+        ImportError: transformers cannot be imported.
+        RuntimeError: its version's mixers are not built as expected; nothing is then changed.
+    """
+    try:
+        version = importlib.import_module("transformers").__version__
+    except ImportError as error:
+        raise ImportError(
+            f"patch_transformers needs transformers: {error}. pip install 'transformers>=5.16'"
+        ) from error
+    found = []
+    for model, mixer in _MIXERS.items():
+        try:
+            module = importlib.import_module(f"transformers.models.{model}.modeling_{model}")
+            if module.mamba_selective_scan is not _transformers_scan:
+                _check_mixer(module, mixer)
+                found.append(module)
+        except (ImportError, AttributeError, TypeError) as error:
+            raise RuntimeError(
+                f"patch_transformers was tested with transformers {_TESTED}; in {version} {model} is"
+                f" built in another way: {error}. Nothing has been changed; install a version that"
+                " was tested."
+            ) from error
+
+    undo = Undo()
+    for module in found:
+        step = _transformers_step(module.mamba_selective_state_update)
+        undo.replace(module, "mamba_selective_scan", _transformers_scan)
+        undo.replace(module, "mamba_selective_state_update", step)
+        if hasattr(module, "mamba_inner_fn"):
+            undo.replace(module, "mamba_inner_fn", _no_fused_block)
+    return undo
+
+
+class Undo:
+    """Takes replacements back: when called, or at the end of a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[ModuleType, str, Any]] = []
+
+    def replace(self, module: ModuleType, name: str, value: Any) -> None:
+        self._replaced.append((module, name, getattr(module, name)))
+        setattr(module, name, value)
+
+    def __call__(self) -> None:
+        while self._replaced:
+            setattr(*self._replaced.pop())
+
+    def __enter__(self) -> Undo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self()
+
+
+def _check_mixer(module: ModuleType, mixer: str) -> None:
+    """Raises AttributeError or TypeError unless the mixer calls what we replace, as we take it."""
+    called = inspect.unwrap(getattr(module, mixer).forward).__code__.co_names
+    for name, ours in (
+        ("mamba_selective_scan", _transformers_scan),
+        ("mamba_selective_state_update", _transformers_step(None)),
+    ):
+        theirs = getattr(module, name)
+        # Where the package `kernels` is, it is a module, with the signature on its forward.
+        found = list(inspect.signature(getattr(theirs, "forward", theirs)).parameters)
+        if found != [*inspect.signature(ours).parameters, "kwargs"]:
+            raise TypeError(f"{name} takes {', '.join(found)}")
+        if name not in called:
+            raise TypeError(f"{mixer} does not call {name}")
+
+
+def _transformers_scan(
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    use_mambapy: bool = False,
+    use_associative_scan: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    # The last two choose among transformers' own ways of computing the same.
+    return selective_scan_fn(
+        hidden_states, dt, A, B, C, D, z, delta_bias, delta_softplus, return_last_state
+    )
+
+
+def _transformers_step(original: Any) -> Callable[..., Tensor]:
+    def mamba_selective_state_update(
+        state: Tensor,
+        hidden_states: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        dt_bias: Tensor | None = None,
+        dt_softplus: bool = False,
+        z: Tensor | None = None,
+    ) -> Tensor:
+        inputs = (state, hidden_states, dt, A, B, C, D, dt_bias, z)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+            # Our step has no gradients; transformers' own has.
+            return original(
+                state, hidden_states, dt, A, B, C, D, dt_bias=dt_bias, dt_softplus=dt_softplus, z=z
+            )
+        return ops.selective_scan_step(
+            state, hidden_states, dt, A, B, C, D, z, dt_bias, delta_softplus=dt_softplus
+        )
+
+    return mamba_selective_state_update
+
+
+def _no_fused_block(*_: Any, **__: Any) -> None:
+    """mamba-ssm's fused block, in training: None makes the mixer go by the scan instead."""
