@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 5)
   }
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const Steps steps(job, chunk, inputs.reverse);
-    __syncthreads();  // the chunk before has been written out
+    // Others have read these before the barrier that precedes the writing out.
 #pragma unroll
     for (int i = 0; i < Tile::kCount; ++i) {
       const int t = tile.step(i), ch = tile.channel(i);

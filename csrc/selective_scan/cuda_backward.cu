@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (rounds == 1) load_state(0, true);
   for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
     const Steps steps(job, chunk, inputs.reverse);
-    __syncthreads();  // the chunk before has been written out
+    // Others have read these before the barrier that ends a turn.
 #pragma unroll
     for (int i = 0; i < Tile::kCount; ++i) {
       const int t = tile.step(i), ch = tile.channel(i);
@@ -109,7 +109,6 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
 
     for (int round = 0; round < rounds; ++round) {
-      if (round > 0) __syncthreads();  // the round before has read bc
       for (int at = threadIdx.x; at < kSteps * kStates; at += kThreads) {
         const int t = at % kSteps, n = at / kSteps;
         const int64_t state = round * kStates + n;
