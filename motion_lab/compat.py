@@ -89,9 +89,9 @@ def patch_transformers() -> Undo:
                 found.append(module)
         except (ImportError, AttributeError, TypeError) as error:
             raise RuntimeError(
-                f"patch_transformers was tested with transformers {_TESTED}; in {version} {model} is"
-                f" built in another way: {error}. Nothing has been changed; install a version that"
-                " was tested."
+                f"patch_transformers was tested with transformers {_TESTED}; in {version} {model}"
+                f" is built in another way: {error}. Nothing has been changed; install a version"
+                " that was tested."
             ) from error
 
     undo = Undo()

@@ -479,6 +479,8 @@ register(
     "simt",
     Backend(_simt_scan, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
 )
+
+
 def _native_step(*arguments: Any) -> Tensor:
     u = arguments[1]
     if u.is_cuda and u.dtype == torch.float64:
