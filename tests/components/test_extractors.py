@@ -39,6 +39,17 @@ def test_mamba_l_gives_the_same_from_a_stream_that_looks_ahead_by_its_window() -
         torch.testing.assert_close(piece[:, 3], whole[:, frame])
 
 
+def test_mamba_l_is_a_whole_mixer_over_each_window() -> None:
+    extractor = MambaL(24, width=16, window=3, state=4, expand=2)
+    features = torch.randn(2, 8, 24)
+    x = extractor.embed(features)
+    padded = F.pad(x, (0, 0, 3, 3))
+    for i in range(8):
+        before, after = padded[:, i : i + 4], padded[:, i + 3 : i + 7]
+        near = extractor.forth(before)[:, -1] + extractor.back(after)[:, 0]
+        torch.testing.assert_close(extractor(features)[:, i], extractor.norm(x[:, i] + near))
+
+
 @pytest.mark.parametrize("extractor", [MambaG, MambaL])
 def test_items_of_a_batch_do_not_mix(extractor: type[nn.Module]) -> None:
     module, features = extractor(24, width=16, state=4), torch.randn(3, 12, 24)

@@ -46,6 +46,10 @@ class MambaMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u, gate = self.project_in(x).chunk(2, dim=2)
+        return self.project_out(self.scan(u, gate))
+
+    def scan(self, u: Tensor, gate: Tensor | None = None) -> Tensor:
+        """What lies between the projections, (B, L, inner) → (B, L, inner); ungated if no gate."""
         u = F.silu(self._convolve(u))
         step, b, c = self.select(u.transpose(1, 2)).split(self.sizes, dim=2)
         y = selective_scan(
@@ -55,12 +59,12 @@ class MambaMixer(nn.Module):
             b.transpose(1, 2),
             c.transpose(1, 2),
             self.skip,
-            gate.transpose(1, 2),
+            None if gate is None else gate.transpose(1, 2),
             self.step_bias,
             delta_softplus=True,
             reverse=self.reverse,
         )
-        return self.project_out(y.transpose(1, 2))
+        return y.transpose(1, 2)
 
     def _convolve(self, u: Tensor) -> Tensor:
         """(B, L, inner) → (B, inner, L), each channel by its own taps; `reverse` looks ahead."""

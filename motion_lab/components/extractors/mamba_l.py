@@ -37,11 +37,17 @@ class MambaL(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.embed(features)
-        before = self._windows(F.pad(x, (0, 0, self.window, 0)))
-        after = self._windows(F.pad(x, (0, 0, 0, self.window)))
-        near = self.forth(before)[:, -1] + self.back(after)[:, 0]
-        return self.norm(x + near.unflatten(0, x.shape[:2]))
+        return self.norm(x + self._near(self.forth, x) + self._near(self.back, x))
 
-    def _windows(self, x: Tensor) -> Tensor:
-        """(B, N + window, width) → (B · N, window + 1, width), each starting a frame later."""
-        return x.unfold(1, self.window + 1, 1).transpose(2, 3).flatten(0, 1)
+    def _near(self, mixer: MambaMixer, x: Tensor) -> Tensor:
+        """What the windows on one side say about their frames, (B, N, width) → (B, N, width).
+
+        A frame is projected once, not once for every window that it lies in, and of each window
+        only the frame that it is about goes on.
+        """
+        u, gate = mixer.project_in(x).chunk(2, dim=2)
+        before, after = (0, self.window) if mixer.reverse else (self.window, 0)
+        u = F.pad(u, (0, 0, before, after))  # as the projection, without bias, of zeros
+        windows = u.unfold(1, self.window + 1, 1).transpose(2, 3).flatten(0, 1)
+        y = mixer.scan(windows)[:, 0 if mixer.reverse else -1]
+        return mixer.project_out(y.unflatten(0, x.shape[:2]) * F.silu(gate))
