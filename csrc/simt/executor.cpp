@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -68,6 +69,7 @@ class Executor {
   bool waits_for_me(const Thread& other) const;
   // Lets the lanes of a mask go on if all that are still there wait for it.
   void complete_if_all_wait(unsigned mask, Exchange exchange);
+  void learn_from_each_other(unsigned lanes);
   Thread& at_lane(int lane) { return threads_[fibers_.current() / kLanes * kLanes + lane]; }
   // Lanes of the present warp that the block has.
   unsigned lanes_there() const;
@@ -202,13 +204,13 @@ int Executor::meet_block(const Site& site, int value) {
   const int me = fibers_.current();
   for (size_t i = 0; i < threads_.size() && (done_ || at_barrier_); ++i) {
     const Thread& other = threads_[i];
-    const std::string who = coordinates(index_of(static_cast<int>(i)));
+    const auto who = [&] { return coordinates(index_of(static_cast<int>(i))); };
     if (other.state == State::done)
-      fail("divergent barrier: waits for thread " + who + ", which has left the kernel",
+      fail("divergent barrier: waits for thread " + who() + ", which has left the kernel",
            name(site));
     if (other.state != State::at_barrier) continue;
-    if (source_of(other.site) != source_of(site))
-      fail("divergent barrier: thread " + who + " waits at another one, " + name(other.site),
+    if (other.site.line != site.line || std::strcmp(other.site.file, site.file))
+      fail("divergent barrier: thread " + who() + " waits at another one, " + name(other.site),
            name(site));
     break;  // the others that wait have been compared with this one
   }
@@ -249,7 +251,7 @@ unsigned Executor::meet_warp(const Site& site, unsigned mask, Exchange exchange,
     if (other.state == State::at_barrier)
       fail("names lane " + std::to_string(l) + " in its mask, which waits at " + name(other.site),
            name(site));
-    if (waits_for_me(other) && (other.mask != mask || std::string(other.site.what) != site.what))
+    if (waits_for_me(other) && (other.mask != mask || std::strcmp(other.site.what, site.what)))
       fail("meets lane " + std::to_string(l) + " at another exchange or with another mask, " +
                name(other.site),
            name(site));
@@ -266,27 +268,36 @@ unsigned Executor::meet_warp(const Site& site, unsigned mask, Exchange exchange,
 
 void Executor::complete_if_all_wait(unsigned mask, Exchange exchange) {
   const unsigned lanes = mask & lanes_alive();
-  Stamp known[kLanes] = {};
   for (unsigned rest = lanes; rest; rest &= rest - 1) {
-    const int l = __builtin_ctz(rest);
-    const Thread& thread = at_lane(l);
+    const Thread& thread = at_lane(__builtin_ctz(rest));
     if (thread.state != State::at_exchange || thread.mask != mask) return;
-    for (int i = 0; i < kLanes; ++i) known[i] = std::max(known[i], thread.known[i]);
   }
-  for (unsigned rest = lanes; rest; rest &= rest - 1) known[__builtin_ctz(rest)] = memory.now();
+  if (exchange == Exchange::memory) learn_from_each_other(lanes);
+  uint64_t values[kLanes] = {};
+  for (unsigned rest = lanes; rest; rest &= rest - 1)
+    values[__builtin_ctz(rest)] = at_lane(__builtin_ctz(rest)).value;
   for (unsigned rest = lanes; rest; rest &= rest - 1) {
     Thread& thread = at_lane(__builtin_ctz(rest));
-    for (unsigned from = lanes; from; from &= from - 1)
-      thread.values[__builtin_ctz(from)] = at_lane(__builtin_ctz(from)).value;
+    std::copy(values, values + kLanes, thread.values);
     thread.present = lanes;
-    if (exchange == Exchange::memory) std::copy(known, known + kLanes, thread.known);
     // The one that runs goes on by itself.
     if (__builtin_ctz(rest) == lane())
       thread.state = State::running;
     else
       make_ready(static_cast<int>(&thread - threads_.data()));
   }
-  if (exchange == Exchange::memory) memory.next_stamp();
+}
+
+void Executor::learn_from_each_other(unsigned lanes) {
+  Stamp known[kLanes] = {};
+  for (unsigned rest = lanes; rest; rest &= rest - 1) {
+    const Stamp* own = at_lane(__builtin_ctz(rest)).known;
+    for (int i = 0; i < kLanes; ++i) known[i] = std::max(known[i], own[i]);
+  }
+  for (unsigned rest = lanes; rest; rest &= rest - 1) known[__builtin_ctz(rest)] = memory.now();
+  for (unsigned rest = lanes; rest; rest &= rest - 1)
+    std::copy(known, known + kLanes, at_lane(__builtin_ctz(rest)).known);
+  memory.next_stamp();
 }
 
 void Executor::access(const void* address, size_t bytes, Access kind, const void* code) {

@@ -41,6 +41,14 @@ void for_each_element(const Tensor& tensor, Body&& body) {
   }
 }
 
+// "reads 4 bytes "
+std::string described(Access kind, size_t bytes) {
+  return (kind == Access::read    ? "reads "
+          : kind == Access::write ? "writes "
+                                  : "updates ") +
+         std::to_string(bytes) + " bytes ";
+}
+
 std::string list(const int64_t* numbers, int count) {
   std::string text = "(";
   for (int i = 0; i < count; ++i) text += (i ? ", " : "") + std::to_string(numbers[i]);
@@ -224,20 +232,18 @@ std::string Memory::access(const void* pointer, size_t bytes, Access kind, const
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   Region* region = region_of(address);
   if (!region && kind == Access::read && in_module(address)) return {};
-  const std::string what = (kind == Access::read    ? "reads "
-                            : kind == Access::write ? "writes "
-                                                    : "updates ") +
-                           std::to_string(bytes) + " bytes ";
-  if (!region) return what + "outside the tensors of the call: " + whereabouts(address);
+  const auto outside = [&](uintptr_t where) {
+    return described(kind, bytes) + "outside the tensors of the call: " + whereabouts(where);
+  };
+  if (!region) return outside(address);
   for (size_t i = 0; i < bytes; ++i) {
     const size_t at = address + i - region->begin;
-    if (at >= region->cells.size() || !region->cells[at].element)
-      return what + "outside the tensors of the call: " + whereabouts(address + i);
+    if (at >= region->cells.size() || !region->cells[at].element) return outside(address + i);
     Cell& cell = region->cells[at];
     const std::string found = conflict(cell, *region, kind, actor);
     if (!found.empty())
-      return (found.find(" at ") == std::string::npos ? "" : "race: ") + what + "of " +
-             name(address, *region) + ", " + found;
+      return (found.find(" at ") == std::string::npos ? "" : "race: ") + described(kind, bytes) +
+             "of " + name(address, *region) + ", " + found;
     note(cell, *region, kind, actor);
   }
   return {};
