@@ -126,7 +126,12 @@ def selective_scan(
             check_shape(op, name, tensor, dim=dim, state=states)
         elif tensor.dim() == 3:
             check_shape(op, name, tensor, batch=batch, state=states, length=length)
-            groups = groups or 1
+            if groups > 1:
+                raise ValueError(
+                    f"{op}: C must have shape (batch, groups, state, length) with as many groups as"
+                    f" B, {groups}, got {tuple(tensor.shape)}"
+                )
+            groups = 1
         else:
             groups = groups or tensor.shape[1]
             sizes = {"batch": batch, "groups": groups, "state": states, "length": length}

@@ -453,6 +453,11 @@ def test_python_and_the_kernels_agree_on_the_distance_of_checkpoints():
         ({"B": torch.zeros(2, 6, 37)}, ValueError, r"B .* = \(2, 5, 37\), got \(2, 6, 37\)"),
         ({"B": torch.zeros(2, 3, 5, 37)}, ValueError, "multiple of the groups of B and C"),
         ({"C": torch.zeros(2, 2, 5, 37)}, ValueError, r"C .* = \(2, 1, 5, 37\)"),
+        (
+            {"B": torch.zeros(2, 2, 5, 37), "C": torch.zeros(2, 5, 37)},
+            ValueError,
+            r"C must have .* as many groups as B, 2, got \(2, 5, 37\)",
+        ),
         ({"D": torch.zeros(21)}, ValueError, r"D must have shape \(dim,\) = \(20,\)"),
         ({"delta_bias": torch.zeros(20, device="meta")}, ValueError, "delta_bias must be on cpu"),
         ({"initial_state": torch.zeros(1, 20, 5)}, ValueError, "initial_state must have shape"),
