@@ -134,9 +134,9 @@ def selective_scan(
             groups = 1
         else:
             groups = groups or tensor.shape[1]
+            _check_groups(op, dim, groups)
             sizes = {"batch": batch, "groups": groups, "state": states, "length": length}
             check_shape(op, name, tensor, **sizes)
-    _check_groups(op, dim, groups or 1)
     sequences = batch
     if cu_seqlens is not None:
         check_tensor(op, "cu_seqlens", cu_seqlens, dtypes=(torch.int32,), device=u.device)
