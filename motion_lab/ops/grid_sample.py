@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motion_lab.ops import _native
+from motion_lab.ops._autograd import distinct
 from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_shape, check_tensor
 from motion_lab.ops._native_grid_sample import MODES, PADDING_MODES, Sample
@@ -212,7 +213,7 @@ def _native_grid_sample(
     input: Tensor, grid: Tensor, *, mode: str, padding_mode: str, align_corners: bool
 ) -> Tensor:
     options = (False, MODES.index(mode), PADDING_MODES.index(padding_mode), align_corners)
-    return Sample.apply(input, grid, None, None, *options)
+    return Sample.apply(*distinct(input, grid), None, None, *options)
 
 
 def _native_warp(
@@ -225,7 +226,7 @@ def _native_warp(
     align_corners: bool,
 ) -> Tensor:
     options = (True, 0, PADDING_MODES.index(padding_mode), align_corners)
-    return Sample.apply(input, displacement, weight, mask, *options)
+    return Sample.apply(*distinct(input, displacement, weight, mask), *options)
 
 
 register("grid_sample", "native", Backend(_native_grid_sample, ("cpu",), _native.problem))

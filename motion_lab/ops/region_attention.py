@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from motion_lab.ops import _native
+from motion_lab.ops._autograd import distinct
 from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import region_attention as reference
@@ -214,14 +215,7 @@ def _native_call(
     scale: float,
     return_lse: bool,
 ) -> tuple[Tensor, Tensor]:
-    # torch.compile refuses an autograd.Function that gets one tensor twice, as self-attention does.
-    if v is k:
-        v = v.view_as(v)
-    if k is q or v is q:
-        q = q.view_as(q)
-    if k_regions is q_regions:
-        k_regions = k_regions.view_as(k_regions)
-    out, lse = _RegionAttention.apply(q, k, v, q_regions, k_regions, scale)
+    out, lse = _RegionAttention.apply(*distinct(q, k, v, q_regions, k_regions), scale)
     return out, lse
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from motion_lab.ops import _native
+from motion_lab.ops._autograd import distinct
 from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import selective_scan as reference
@@ -369,7 +370,7 @@ def _backward_gpu(*arguments: Any) -> list[Tensor]:
         if like is None:
             return None
         found = partial.sum(0)
-        return (found if like.dim() < 4 else found.transpose(2, 3)).to(like.dtype)
+        return torch.empty_like(like).copy_(found if like.dim() < 4 else found.transpose(2, 3))
 
     sums = (total(to_A, A), total(to_B, B), total(to_C, C), total(to_D, D))
     gradients = (*written[:2], *sums, written[2], total(to_bias, delta_bias), written[3])
@@ -450,7 +451,7 @@ class _Scan(torch.autograd.Function):
 def _scan(library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
     *inputs, _, _ = arguments
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        return _Scan.apply(library, *arguments)
+        return _Scan.apply(library, *distinct(*arguments))
     return getattr(torch.ops, library).selective_scan_forward(*arguments, False)[:2]
 
 
