@@ -1,249 +1,26 @@
-"""The selective scan against its float64 reference, on every backend and device there is."""
+"""What the selective scan means; that its kernels compute it is test_battery.py's to show."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from cases.op import FLOATS, assert_close_enough, run, widened
+from cases.selective_scan import BASE, SELECTIVE_SCAN
 from motion_lab.ops import _native, selective_scan, selective_scan_step, use_backend
 from motion_lab.ops import selective_scan as public
 
-DIFFERENTIABLE = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
-
-@dataclass(frozen=True)
-class Case:
-    batch: int = 2
-    dim: int = 20
-    length: int = 37
-    state: int = 5
-    dtype: torch.dtype = torch.float32
-    B: str = "time"  # "constant", "time", or a number of groups
-    C: str = "time"
-    D: bool = True
-    z: bool = True
-    delta_bias: bool = True
-    delta_softplus: bool = True
-    initial_state: bool = False
-    reverse: bool = False
-    bounds: tuple[int, ...] = ()
-    layout: str = "time"  # which of u's dimensions is contiguous: "time", "channel" or "neither"
-
-    def __str__(self):
-        default = Case()
-        return "-".join(
-            f"{name}={value}".replace(" ", "").replace("torch.", "")
-            for name, value in vars(self).items()
-            if value != getattr(default, name)
-        )
-
-    def tensors(self, device="cpu", seed=0):
-        """Keyword arguments of the scan."""
-        generator = torch.Generator().manual_seed(seed)
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
-
-        def normal(*shape, dtype=self.dtype):
-            return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-        def signal():
-            if self.layout == "channel":
-                return normal(self.batch, self.length, self.dim).transpose(1, 2)
-            if self.layout == "neither":
-                return normal(self.batch, self.dim, self.length * 3, 2)[:, :, 1::3, 1]
-            return normal(self.batch, self.dim, self.length)
-
-        def coefficient(kind):
-            if kind == "constant":
-                return normal(self.dim, self.state, dtype=wide)
-            if kind == "time":
-                return normal(self.batch, self.length, self.state).transpose(1, 2)
-            return normal(self.batch, int(kind), self.state, self.length)
-
-        def positive(step_sizes):  # else the state grows without bound
-            return step_sizes if self.delta_softplus else step_sizes.abs()
-
-        sequences = len(self.bounds) - 1 if self.bounds else self.batch
-        found = {
-            "u": signal(),
-            "delta": 0.5 * positive(signal()),
-            # Not near 0: a memory without end sums up terms that cancel, to float32's own noise.
-            "A": -0.2 - torch.exp(normal(self.dim, self.state, dtype=wide)),
-            "B": coefficient(self.B),
-            "C": coefficient(self.C),
-            "D": normal(self.dim, dtype=wide) if self.D else None,
-            "z": signal() if self.z else None,
-            "delta_bias": positive(normal(self.dim, dtype=wide)) if self.delta_bias else None,
-            "initial_state": normal(sequences, self.dim, self.state, dtype=wide)
-            if self.initial_state
-            else None,
-            "cu_seqlens": torch.tensor(self.bounds, dtype=torch.int32) if self.bounds else None,
-        }
-        return {name: t if t is None else t.to(device) for name, t in found.items()} | {
-            "delta_softplus": self.delta_softplus,
-            "reverse": self.reverse,
-        }
-
-
-def run(tensors, backend, *, grads=True):
-    """The scan's outputs, and the gradients of a fixed random functional of both."""
-    leaves = {
-        name: t.detach().requires_grad_(grads) if name in DIFFERENTIABLE and t is not None else t
-        for name, t in tensors.items()
-    }
-    out, last = selective_scan(**leaves, return_last_state=True, backend=backend)
-    found = {"out": out.detach(), "last_state": last.detach()}
-    if grads:
-        generator = torch.Generator().manual_seed(1)
-        seeds = [
-            torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t)
-            for t in (out, last)
-        ]
-        inputs = [n for n in DIFFERENTIABLE if leaves[n] is not None]
-        gradients = torch.autograd.grad(
-            (out, last), [leaves[n] for n in inputs], seeds, materialize_grads=True
-        )
-        found |= {f"d{name}": g for name, g in zip(inputs, gradients, strict=True)}
-    return found
-
-
-def widened(tensors):
-    return {
-        name: t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t
-        for name, t in tensors.items()
-    }
-
-
-def assert_as_right_as_the_reference(tensors, backend, *, grads=True):
-    """FlashAttention's criterion: at most twice the error of the reference in that precision."""
-    truth = run(widened(tensors), "reference", grads=grads)
-    reference = run(tensors, "reference", grads=grads)
-    ours = run(tensors, backend, grads=grads)
-    assert ours.keys() == truth.keys()
-    for name, expected in truth.items():
-        assert ours[name].dtype == reference[name].dtype, name
-        assert ours[name].shape == expected.shape, name
-        scale = 1 + expected.abs().max()
-        allowed = 2 * (reference[name].double() - expected).abs().max() + 1e-6 * scale
-        error = (ours[name].double() - expected).abs().max()
-        assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}"
-
-
-@pytest.fixture(autouse=True)
-def poisoned_memory():
-    """Fresh tensors hold NaN, so that an element that no kernel wrote is seen."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = before
-
-
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
-def isa(request):
-    """Each instruction set that this machine has."""
-    module = _native.cpu()
-    best = module.isa()
-    try:
-        module.set_isa(request.param)
-    except ValueError:
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    module.set_isa(best)
-
-
-BASE = Case()
-LOW = (torch.bfloat16, torch.float16)
-CASES = [
-    BASE,
-    *(replace(BASE, dtype=dtype) for dtype in (*LOW, torch.float64)),
-    *(replace(BASE, layout=layout) for layout in ("channel", "neither")),
-    *(replace(BASE, dtype=dtype, layout="neither", reverse=True) for dtype in LOW),
-    replace(BASE, z=False, D=False, delta_bias=False, delta_softplus=False),
-    replace(BASE, z=False, initial_state=True),
-    replace(BASE, reverse=True, initial_state=True),
-    replace(BASE, B="constant"),
-    replace(BASE, C="constant", dtype=torch.bfloat16),
-    replace(BASE, B="constant", C="constant", initial_state=True),
-    replace(BASE, B="4", C="4"),
-    replace(BASE, B="20", C="20", batch=1),
-    replace(BASE, dim=36, B="2", C="2"),
-    replace(BASE, dim=36, B="constant", C="2"),
-    replace(BASE, dim=9, B="3", C="3", dtype=torch.float64),
-    replace(BASE, batch=1, bounds=(0, 5, 5, 37), initial_state=True),
-    replace(BASE, batch=1, bounds=(0, 1, 36, 37), reverse=True, initial_state=True),
-    replace(BASE, batch=1, length=150, bounds=(0, 64, 70, 150), B="2", C="2"),
-    replace(BASE, length=1),
-    replace(BASE, length=32),
-    replace(BASE, length=33, batch=1, dim=1, state=1),
-    replace(BASE, length=200, dim=3, state=17, initial_state=True),
-    replace(BASE, dim=70, state=16, batch=1, length=64),
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_native_scan_is_as_right_as_the_reference(case):
-    assert_as_right_as_the_reference(case.tensors(), "native")
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("grads", [False, True])
-@pytest.mark.parametrize("case", [*CASES, replace(BASE, dim=3, length=1100)], ids=str)
-def test_cuda_scan_is_as_right_as_the_reference(case, grads):
-    assert_as_right_as_the_reference(case.tensors("cuda"), "native", grads=grads)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [BASE, replace(BASE, B="constant", C="4", dtype=torch.float16), replace(BASE, dim=70)],
-    ids=str,
-)
-def test_every_instruction_set_is_as_right_as_the_reference(case, isa):
-    assert_as_right_as_the_reference(case.tensors(), "native")
-
-
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data())
-def test_any_shape_layout_and_option_is_right(data):
-    groups = data.draw(st.sampled_from([1, 2, 3]), label="groups")
-    bounds = ()
-    batch, length = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 70))
-    if data.draw(st.booleans(), label="packed"):
-        batch = 1
-        cuts = data.draw(st.lists(st.integers(0, length), max_size=3))
-        bounds = (0, *sorted(cuts), length)
-    kinds = st.sampled_from(["constant", str(groups)])
-    case = Case(
-        batch=batch,
-        dim=groups * data.draw(st.integers(1, 20)),
-        length=length,
-        state=data.draw(st.integers(1, 9)),
-        dtype=data.draw(st.sampled_from([torch.float32, torch.float64, *LOW])),
-        B=data.draw(kinds),
-        C=data.draw(kinds),
-        bounds=bounds,
-        layout=data.draw(st.sampled_from(["time", "channel", "neither"])),
-        **{
-            name: data.draw(st.booleans(), label=name)
-            for name in ("D", "z", "delta_bias", "delta_softplus", "initial_state", "reverse")
-        },
-    )
-    assert_as_right_as_the_reference(case.tensors(), "native")
+def signals(t, change):
+    """The arguments with what runs in time changed."""
+    return {n: change(t[n]) if n in ("u", "delta", "B", "C", "z") else t[n] for n in t}
 
 
 def test_reference_is_the_recurrence_written_out():
     """The definition, channel by channel in Python floats, for one small case."""
-    case = replace(BASE, batch=1, dim=2, length=3, state=2, dtype=torch.float64, initial_state=True)
-    t = case.tensors()
+    case = replace(BASE, batch=1, dim=2, length=3, state=2, initial_state=True)
+    t = case.arguments(torch.float64)
     out, last = selective_scan(**t, return_last_state=True, backend="reference")
     for c in range(2):
         h = t["initial_state"][0, c].clone()
@@ -258,8 +35,8 @@ def test_reference_is_the_recurrence_written_out():
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_reverse_is_the_scan_of_the_flipped_signal(backend):
-    t = replace(BASE, initial_state=True).tensors()
-    flipped = {n: t[n].flip(-1) if n in ("u", "delta", "B", "C", "z") else t[n] for n in t}
+    t = replace(BASE, initial_state=True).arguments(torch.float32)
+    flipped = signals(t, lambda x: x.flip(-1))
     out, last = selective_scan(**{**t, "reverse": True}, return_last_state=True, backend=backend)
     expected, expected_last = selective_scan(**flipped, return_last_state=True, backend=backend)
     torch.testing.assert_close(out, expected.flip(-1))
@@ -268,15 +45,11 @@ def test_reverse_is_the_scan_of_the_flipped_signal(backend):
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_a_scan_cut_in_two_continues_from_its_last_state(backend):
-    t = replace(BASE, length=50).tensors()
-
-    def part(times):
-        pieces = {n: t[n][..., times] if n in ("u", "delta", "B", "C", "z") else t[n] for n in t}
-        return pieces
-
+    t = replace(BASE, length=50).arguments(torch.float32)
+    start, end = signals(t, lambda x: x[..., :20]), signals(t, lambda x: x[..., 20:])
     whole, whole_last = selective_scan(**t, return_last_state=True, backend=backend)
-    first, state = selective_scan(**part(slice(0, 20)), return_last_state=True, backend=backend)
-    rest = {**part(slice(20, None)), "initial_state": state}
+    first, state = selective_scan(**start, return_last_state=True, backend=backend)
+    rest = {**end, "initial_state": state}
     second, last = selective_scan(**rest, return_last_state=True, backend=backend)
     torch.testing.assert_close(torch.cat([first, second], -1), whole)
     torch.testing.assert_close(last, whole_last)
@@ -285,21 +58,21 @@ def test_a_scan_cut_in_two_continues_from_its_last_state(backend):
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_packed_sequences_do_not_see_each_other(backend):
     bounds = (0, 11, 11, 30, 37)
-    t = replace(BASE, batch=1, bounds=bounds, initial_state=True).tensors()
+    t = replace(BASE, batch=1, bounds=bounds, initial_state=True).arguments(torch.float32)
     out, last = selective_scan(**t, return_last_state=True, backend=backend)
     for i, (start, end) in enumerate(itertools.pairwise(bounds)):
-        alone = {n: t[n][..., start:end] if n in ("u", "delta", "B", "C", "z") else t[n] for n in t}
+        alone = signals(t, lambda x, times=slice(start, end): x[..., times])
         alone |= {"initial_state": t["initial_state"][i : i + 1], "cu_seqlens": None}
         expected, expected_last = selective_scan(**alone, return_last_state=True, backend=backend)
         torch.testing.assert_close(out[..., start:end], expected)
         torch.testing.assert_close(last[i : i + 1], expected_last)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *LOW])
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("groups", ["time", "4"])
 def test_steps_equal_the_scan(dtype, backend, groups):
-    t = replace(BASE, dtype=dtype, length=6, B=groups, C=groups, initial_state=True).tensors()
+    t = replace(BASE, length=6, B=groups, C=groups, initial_state=True).arguments(dtype)
     out, last = selective_scan(**t, return_last_state=True, backend="reference")
     state = t["initial_state"].clone()
     for i in range(6):
@@ -314,110 +87,54 @@ def test_steps_equal_the_scan(dtype, backend, groups):
     torch.testing.assert_close(state, last)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case(1, 3, 5, 2, initial_state=True),
-        Case(1, 3, 6, 2, B="constant", C="3", initial_state=True, reverse=True),
-        Case(1, 2, 6, 2, bounds=(0, 2, 6), initial_state=True, z=False),
-    ],
-    ids=str,
-)
-def test_gradients_are_those_of_finite_differences(case):
-    t = replace(case, dtype=torch.float64).tensors()
-    names = [n for n in DIFFERENTIABLE if t[n] is not None]
-    fixed = {n: v for n, v in t.items() if n not in names}
-
-    def function(*leaves):
-        leaves = dict(zip(names, leaves, strict=True))
-        return selective_scan(**leaves, **fixed, return_last_state=True, backend="native")
-
-    assert torch.autograd.gradcheck(function, [t[n].requires_grad_() for n in names])
+def test_without_steps_the_last_state_is_the_initial_one():
+    t = replace(BASE, length=0, initial_state=True).arguments(torch.float32)
+    state = t["initial_state"].requires_grad_()
+    out, last = selective_scan(**t, return_last_state=True)
+    assert out.shape == (2, 20, 0)
+    assert torch.equal(last, state)
+    (gradient,) = torch.autograd.grad(last.sum(), state)
+    assert torch.equal(gradient, torch.ones_like(state))
 
 
-def test_a_second_derivative_is_refused():
-    t = replace(BASE, D=False, z=False, delta_bias=False).tensors()
-    u = t["u"].requires_grad_()
-    (gradient,) = torch.autograd.grad(selective_scan(**t).square().sum(), u, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+def test_without_states_only_the_skip_and_the_gate_are_left():
+    t = replace(BASE, state=0).arguments(torch.float32)
+    expected = t["D"][:, None] * t["u"] * torch.nn.functional.silu(t["z"])
+    torch.testing.assert_close(selective_scan(**t), expected)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_five_runs_are_equal_bit_by_bit(threads):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        t = replace(BASE, dim=70, length=100, batch=3).tensors()
-        first = run(t, "native")
-        for _ in range(4):
-            again = run(t, "native")
-            assert all(torch.equal(first[name], again[name]) for name in first)
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("shape", [(0, 4, 5, 3), (2, 0, 5, 3), (2, 4, 0, 3), (2, 4, 5, 0)])
-def test_empty_tensors_give_empty_or_plain_results(shape):
-    batch, dim, length, state = shape
-    case = Case(batch, dim, length, state, initial_state=True, B="1", C="1")
-    found = run(case.tensors(), "native")
-    expected = run(case.tensors(), "reference")
-    for name in expected:
-        torch.testing.assert_close(found[name], expected[name])
+def test_the_step_updates_a_part_of_a_larger_memory_in_place():
+    t = replace(BASE, length=1, initial_state=True).arguments(torch.float32)
+    options = {n: t[n] for n in ("A", "D", "delta_bias", "delta_softplus")}
+    now = {n: t[n][..., 0] for n in ("u", "delta", "B", "C", "z")}
+    expected = t["initial_state"].clone()
+    out = selective_scan_step(expected, **now, **options)
+    memory = torch.full((2, 5, 3, 20), 7.0)
+    memory[:, :, 1] = t["initial_state"].mT
+    found = selective_scan_step(memory[:, :, 1].mT, **now, **options)
+    torch.testing.assert_close(found, out)
+    torch.testing.assert_close(memory[:, :, 1].mT, expected)
+    assert (memory[:, :, [0, 2]] == 7).all()
 
 
 def test_extreme_values_stay_finite_and_nan_is_passed_on():
-    t = replace(BASE, z=True).tensors()
+    t = BASE.arguments(torch.float32)
     t["delta"][:, 0] = 1e4
     t["delta"][:, 1] = -1e4
     t["z"][:, 2] = 1e4
     t["z"][:, 3] = -1e4
-    assert_as_right_as_the_reference(t, "native")
+    found, low, truth = (
+        run(SELECTIVE_SCAN, *call)
+        for call in ((t, "native"), (t, "reference"), (widened(t), "reference"))
+    )
+    assert_close_enough(found, low, truth)
     t["u"][0, 5, 3] = float("nan")
     out = selective_scan(**t, backend="native")
     assert torch.equal(out.isnan(), selective_scan(**t, backend="reference").isnan())
 
 
-def test_ops_pass_opcheck():
-    t = replace(BASE, dim=3, length=4, batch=1, initial_state=True).tensors()
-    inputs = [
-        t["u"], t["delta"], t["A"], t["B"][:, None], t["C"][:, None], t["D"], t["z"],
-        t["delta_bias"], t["initial_state"], None,
-    ]  # fmt: skip
-    ops = torch.ops.motion_lab
-    torch.library.opcheck(ops.selective_scan_forward, (*inputs, True, False, True))
-    out, last, kept = ops.selective_scan_forward(*inputs, True, False, True)
-    torch.library.opcheck(
-        ops.selective_scan_backward, (*inputs, True, False, kept, out.clone(), last.clone())
-    )
-    step = [t["initial_state"], *(t[n][..., 0] for n in ("u", "delta")), t["A"]]
-    step += [t["B"][:, None, :, 0], t["C"][:, None, :, 0], t["D"], t["z"][..., 0], None, True]
-    torch.library.opcheck(ops.selective_scan_step, tuple(step))
-
-
-def test_compiles_as_one_graph_with_gradients():
-    t = replace(BASE, dim=4, length=9, initial_state=True).tensors()
-
-    def function(u, delta, A, B, C, initial_state):
-        out, last = selective_scan(
-            u, delta, A, B, C, initial_state=initial_state, return_last_state=True
-        )
-        return (out * 2).sum() + last.sum()
-
-    names = ("u", "delta", "A", "B", "C", "initial_state")
-    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
-    results = []
-    for each in (function, compiled):
-        leaves = [t[n].detach().clone().requires_grad_() for n in names]
-        value = each(*leaves)
-        results.append((value, *torch.autograd.grad(value, leaves)))
-    for expected, found in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected)
-
-
 def test_autocast_mixes_types_and_keeps_the_signals():
-    t = BASE.tensors()
+    t = BASE.arguments(torch.float32)
     weight = torch.randn(20, 20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         u = torch.einsum("ij,bjl->bil", weight, t["u"])
@@ -430,7 +147,7 @@ def test_autocast_mixes_types_and_keeps_the_signals():
 
 
 def test_a_chosen_backend_is_used_and_an_unknown_one_refused():
-    t = BASE.tensors()
+    t = BASE.arguments(torch.float32)
     with use_backend("reference"):
         inside = selective_scan(**t)
     assert torch.equal(inside, selective_scan(**t, backend="reference"))
@@ -440,6 +157,14 @@ def test_a_chosen_backend_is_used_and_an_unknown_one_refused():
 
 def test_python_and_the_kernels_agree_on_the_distance_of_checkpoints():
     assert _native.cpu().selective_scan_chunk == public.__globals__["_CHUNK"]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_float64_is_the_references():
+    t = BASE.arguments(torch.float64, "cuda")
+    found, expected = (run(SELECTIVE_SCAN, t, backend) for backend in ("native", "reference"))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -467,18 +192,19 @@ def test_python_and_the_kernels_agree_on_the_distance_of_checkpoints():
 )
 def test_wrong_arguments_are_named(change, error, message):
     with pytest.raises(error, match=message):
-        selective_scan(**{**BASE.tensors(), **change})
+        selective_scan(**{**BASE.arguments(torch.float32), **change})
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("bounds", [(0, 20, 10, 37), (1, 37), (0, 36)])
 def test_wrong_bounds_of_sequences_are_refused(backend, bounds):
+    case = replace(BASE, batch=1, bounds=bounds)
     with pytest.raises(ValueError, match="cu_seqlens must rise from 0 to length"):
-        selective_scan(**replace(BASE, batch=1, bounds=bounds).tensors(), backend=backend)
+        selective_scan(**case.arguments(torch.float32), backend=backend)
 
 
 def test_the_step_names_wrong_arguments():
-    t = BASE.tensors()
+    t = BASE.arguments(torch.float32)
     now = {n: t[n][..., 0] for n in ("u", "delta", "B", "C")}
     with pytest.raises(ValueError, match=r"state must have shape \(batch, dim, state\)"):
         selective_scan_step(torch.zeros(2, 20, 4), A=t["A"], **now)
