@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from motion_lab.ops import _native
+
 
 @pytest.fixture(autouse=True, scope="module")
 def poisoned_memory():
@@ -12,3 +14,16 @@ def poisoned_memory():
     assert torch.empty(1).isnan().all()
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512"])
+def isa(request):
+    """Each instruction set that this processor has."""
+    module = _native.cpu()
+    best = module.isa()
+    try:
+        module.set_isa(request.param)
+    except ValueError:
+        pytest.skip(f"this processor has no {request.param}")
+    yield request.param
+    module.set_isa(best)

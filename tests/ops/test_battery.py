@@ -12,7 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import OPS
 from cases.op import CPU, CUDA, LAYOUTS, TARGETS, assert_right, dense, random_gradients, run
-from motion_lab.ops import _native
 
 
 def for_every_op(targets=TARGETS, only=lambda op, *row: True, **choices):
@@ -168,19 +167,6 @@ def test_five_runs_are_equal_bit_for_bit(op, target, case, count):
         for _ in range(4):
             assert_same_bits(run_case(op, case, target), first)
         assert_right(op, case, torch.float32, target)
-
-
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
-def isa(request):
-    """Each instruction set that this processor has."""
-    module = _native.cpu()
-    best = module.isa()
-    try:
-        module.set_isa(request.param)
-    except ValueError:
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    module.set_isa(best)
 
 
 @for_every_op(targets=(CPU,), case=core_cases)
