@@ -109,7 +109,7 @@ def _trace(calls: dict[str, Call], device: torch.device, path: Path) -> None:
         json = unfinished.with_suffix(".json")
         profiler.export_chrome_trace(str(json))
         json.replace(unfinished)
-    order = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     print(profiler.key_averages().table(sort_by=order, row_limit=12, max_name_column_width=40))
 
 
