@@ -82,6 +82,7 @@ def differences(a: Run, b: Run) -> list[str]:
         "gpu": "GPUs",
         "driver": "drivers",
         "threads": "threads",
+        "openmp": "OpenMP settings",
         "torch": "versions of torch",
         "compilers": "compilers",
         "quick": "lengths (--quick)",

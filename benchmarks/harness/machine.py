@@ -28,6 +28,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "openmp": {k: v for k, v in sorted(os.environ.items()) if k.startswith("OMP_")},
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "cpu": _cpu_model(),

@@ -34,6 +34,7 @@ class Run:
     python: str
     torch: str
     threads: int
+    openmp: dict[str, str]  # settings of the environment, as OMP_PROC_BIND
     cores: int | None
     load: float  # the system's load average as the run began
     cpu: str

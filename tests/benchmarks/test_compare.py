@@ -17,6 +17,7 @@ RUN = Run(
     python="3.11",
     torch="2.11",
     threads=2,
+    openmp={},
     cores=2,
     load=0.1,
     cpu="a CPU",
