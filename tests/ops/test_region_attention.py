@@ -12,20 +12,18 @@ from motion_lab.ops import region_attention
 from motion_lab.ops.reference.region_attention import allowed_pairs
 
 # How torch's own kernels round 16-bit floats is not ours to judge.
-BACKENDS = [
-    *(("reference", dtype) for dtype in FLOATS),
-    *(("torch", dtype) for dtype in (torch.float32, torch.float64)),
-]
+BACKENDS = {"reference": FLOATS, "torch": (torch.float32, torch.float64)}
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize(("backend", "dtype"), BACKENDS)
-def test_agrees_with_the_formula(backend: str, name: str, dtype: torch.dtype) -> None:
-    arguments = CASES[name].arguments(dtype)
-    low, truth = (
-        run(REGION_ATTENTION, t, "", call=formula) for t in (arguments, widened(arguments))
-    )
-    assert_close_enough(run(REGION_ATTENTION, arguments, backend), low, truth)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_agrees_with_the_formula(backend: str, name: str) -> None:
+    for dtype in BACKENDS[backend]:
+        arguments = CASES[name].arguments(dtype)
+        low, truth = (
+            run(REGION_ATTENTION, t, "", call=formula) for t in (arguments, widened(arguments))
+        )
+        assert_close_enough(run(REGION_ATTENTION, arguments, backend), low, truth)
 
 
 def test_a_pair_may_attend_where_pythons_integers_share_a_bit() -> None:

@@ -251,9 +251,9 @@ def assert_close_enough(ours: Results, low: Results, truth: Results) -> None:
             x.double().masked_fill(infinite, 0).abs().max()
             for x in (ours[name] - exact, low[name] - exact, exact)
         )
-        slack = 1e-12 if ours[name].dtype == torch.float64 else 1e-6
-        allowed = 2 * low_error + slack * (1 + size)
-        assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}"
+        dtype = ours[name].dtype
+        allowed = 2 * low_error + (1e-12 if dtype == torch.float64 else 1e-6) * (1 + size)
+        assert error <= allowed, f"{name}, {dtype}: error {error:.3g}, allowed {allowed:.3g}"
 
 
 @functools.cache

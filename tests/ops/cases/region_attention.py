@@ -137,13 +137,13 @@ REGION_ATTENTION = Op(
     name="region_attention",
     call=call,
     cases=CASES,
-    core=("grouped heads", "scattered", "odd head size", "one key head"),
+    core=("grouped heads", "odd head size", "one key head"),
     twins=Attention(q_length=20, k_length=20),
     any_case=attentions(),
     library={"region_attention_forward": _forward, "region_attention_backward": _backward},
     differentiable=("q", "k", "v"),
     yardstick=formula,
-    same_bits=("grouped heads", "scattered", "one key head"),
+    same_bits=("grouped heads", "one key head"),
     small={
         "some queries without keys": Attention(
             1, 4, 2, 5, 7, 3, words=(0, 1, 2, 3), return_lse=False
