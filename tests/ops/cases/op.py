@@ -149,11 +149,11 @@ class Op:
     ``call(arguments, backend)`` returns the outputs by name. ``core`` names cases that between them
     go through every path of the kernels: they alone take the costly tests. ``small`` are cases for
     finite differences. In ``twins`` as many arguments as can be are alike, so that one tensor can
-    be all of them. ``library`` has for each torch.library op a function that, given a target
-    and arguments, yields what to call that op with. ``yardstick`` computes in the
-    arguments' own precision what the error is compared with, where the reference is more exact
-    than that. The cases ``same_bits`` give the same bits at any strides. ``parts`` says of which
-    targets the op has only a part.
+    be all of them. ``library`` has for each torch.library op a function that, given a target and
+    arguments, yields what to call that op with. ``yardstick`` computes in the arguments' own
+    precision what the error is compared with, where the reference is more exact than that. The
+    cases ``same_bits`` give the same bits at any strides. ``parts`` says of which targets the op
+    has only a part.
     """
 
     name: str
