@@ -84,9 +84,10 @@ class VideoWriter:
         video.height = self.height + self.height % 2
         video.width = self.width + self.width % 2
         video.pix_fmt = "yuv420p"
-        video.options = {"crf": str(self._crf), "preset": "veryfast"}
+        # The same frames make the same file: one thread here and in `reformat`, and no macroblock
+        # tree, whose AVX-512 code in x264 differs from run to run at widths such as 48, 96 or 400.
+        video.options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         context = video.codec_context
-        # One thread here and in `reformat`, so that the same frames make the same pictures.
         context.thread_count = 1
         context.color_primaries = context.color_trc = _BT709
         context.colorspace = Colorspace.ITU709
