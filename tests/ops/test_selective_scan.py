@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cases.op import FLOATS, assert_close_enough, assert_right, run, widened
-from cases.selective_scan import BASE, SELECTIVE_SCAN
+from cases.selective_scan import BASE, CASES, SELECTIVE_SCAN
 from motion_lab.ops import _native, selective_scan, selective_scan_step, use_backend
 from motion_lab.ops import selective_scan as public
 
@@ -118,8 +118,7 @@ def test_the_step_updates_a_part_of_a_larger_memory_in_place():
 
 
 def test_a_memory_that_hardly_fades_is_as_right_as_the_reference(isa):
-    case = replace(BASE, batch=1, length=300, fading=False)
-    assert_right(SELECTIVE_SCAN, case, torch.float32)
+    assert_right(SELECTIVE_SCAN, CASES["a memory that hardly fades"], torch.float32)
 
 
 def test_extreme_values_stay_finite_and_nan_is_passed_on():

@@ -100,6 +100,7 @@ CASES = {
     "many states": replace(SINGLE, length=200, dim=3, state=17, initial_state=True),
     "many channels": replace(BASE, dim=70, state=16, batch=1, length=64),
     "larger": replace(SINGLE, dim=36, length=100, B="constant", C="2"),
+    "a memory that hardly fades": replace(SINGLE, batch=1, dim=8, length=300, fading=False),
     "long": replace(SINGLE, batch=1, dim=8, length=500, state=3),
     "no batch": replace(SINGLE, batch=0, initial_state=True),
     "no channels": replace(SINGLE, dim=0, B="1", C="1", initial_state=True),
