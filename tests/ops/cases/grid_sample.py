@@ -50,7 +50,7 @@ WIDE = (torch.float32, torch.float64)
 
 
 def _every_kind() -> Iterator[tuple[str, Sample]]:
-    """Every mode, padding and alignment, with few channels and many, in both memory formats."""
+    """Every mode, padding and alignment, with few channels and many in both memory formats."""
     for base, mode in itertools.product((IMAGE, VOLUME), MODES):
         rank = len(base.sizes)
         if (rank, mode) == (3, "bicubic"):
@@ -58,9 +58,9 @@ def _every_kind() -> Iterator[tuple[str, Sample]]:
         for i, (align, padding) in enumerate(itertools.product((False, True), PADDING_MODES)):
             case = replace(base, mode=mode, padding=padding, align=align, dtypes=WIDE)
             name = f"{rank}d {mode} {padding}{' aligned' if align else ''}"
-            few, many = ((1, 16), (3, 21), (16, 1), (21, 3))[i % 4]
-            yield name, replace(case, channels=few)
-            case = replace(case, channels=many, layouts=LAST, dtypes=WIDE[:1])
+            plain, last = ((1, 16), (3, 21), (16, 1), (21, 3))[i % 4]
+            yield name, replace(case, channels=plain)
+            case = replace(case, channels=last, layouts=LAST, dtypes=WIDE[:1])
             yield f"{name}, channels last", case
 
 
