@@ -108,6 +108,11 @@ def pack(tensor: torch.Tensor | None) -> NativeTensor | None:
     return tensor.data_ptr(), _DTYPES[tensor.dtype], tuple(tensor.shape), tensor.stride()
 
 
+def cpu_kernels(tensor: torch.Tensor) -> tuple[ModuleType, tuple[int]]:
+    """The module of CPU kernels, and where they run: how many threads."""
+    return cpu(), (torch.get_num_threads(),)
+
+
 def gpu_kernels(tensor: torch.Tensor) -> tuple[ModuleType, tuple[int, int]]:
     """The module of CUDA kernels for a tensor, and where they run: device and current stream.
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from motion_lab.ops import _native
-from motion_lab.ops._autograd import distinct
+from motion_lab.ops import _native, _native_selective_scan
 from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import selective_scan as reference
-
-# Time steps between the states that the forward keeps for the backward: kChunk of contract.h.
-_CHUNK = 32
-# Channels of a block of the CUDA backward: kBackwardChannels there.
-_GPU_CHANNELS = 16
 
 
 @overload
@@ -258,222 +251,11 @@ def _coefficient(M: Tensor, compute: torch.dtype) -> Tensor:
     return M[:, None] if M.dim() == 3 else M
 
 
-# The native backend: torch.library ops over the modules, and an autograd.Function over the ops.
-
-_INPUTS = (
-    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z,"
-    " Tensor? delta_bias, Tensor? initial_state, Tensor? cu_seqlens"
-)
-
-
-def _outputs(inputs: tuple[Tensor | None, ...], keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    u, _, A, *_, cu_seqlens = inputs
-    assert u is not None
-    assert A is not None
-    batch, dim, length = u.shape
-    if cu_seqlens is None:
-        sequences, chunks = batch, batch * ((length + _CHUNK - 1) // _CHUNK)
-    else:
-        sequences = cu_seqlens.shape[0] - 1
-        chunks = length // _CHUNK + sequences
-    return (
-        torch.empty_like(u),
-        A.new_empty(sequences, dim, A.shape[1]),
-        A.new_empty(chunks if keep else 0, A.shape[1] * dim),
-    )
-
-
-def _gradients(inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-    *differentiable, _ = inputs
-    return [None if t is None else torch.empty_like(t) for t in differentiable]
-
-
-def _forward_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *inputs, delta_softplus, reverse, keep = arguments
-    out, last_state, checkpoints = _outputs(tuple(inputs), keep)
-    _native.cpu().selective_scan_forward(
-        [_native.pack(t) for t in inputs],
-        [_native.pack(t) for t in (out, last_state, checkpoints if keep else None)],
-        delta_softplus,
-        reverse,
-        torch.get_num_threads(),
-    )
-    return out, last_state, checkpoints
-
-
-def _backward_cpu(*arguments: Any) -> list[Tensor]:
-    *inputs, delta_softplus, reverse, checkpoints, grad_out, grad_last_state = arguments
-    gradients = _gradients(tuple(inputs))
-    _native.cpu().selective_scan_backward(
-        [_native.pack(t) for t in inputs],
-        _native.pack(checkpoints),
-        [_native.pack(t) for t in (grad_out, grad_last_state, *gradients)],
-        delta_softplus,
-        reverse,
-        torch.get_num_threads(),
-    )
-    return [gradient for gradient in gradients if gradient is not None]
-
-
-def _step_cpu(*arguments: Any) -> Tensor:
-    *inputs, delta_softplus = arguments
-    out = torch.empty_like(inputs[1])
-    _native.cpu().selective_scan_step(
-        [_native.pack(t) for t in (*inputs, out)], delta_softplus, torch.get_num_threads()
-    )
-    return out
-
-
-def _forward_gpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *inputs, delta_softplus, reverse, keep = arguments
-    out, last_state, checkpoints = _outputs(tuple(inputs), keep)
-    module, place = _native.gpu_kernels(out)
-    module.selective_scan_forward(
-        [_native.pack(t) for t in inputs],
-        [_native.pack(t) for t in (out, last_state, checkpoints if keep else None)],
-        delta_softplus,
-        reverse,
-        *place,
-    )
-    return out, last_state, checkpoints
-
-
-def _backward_gpu(*arguments: Any) -> list[Tensor]:
-    *inputs, delta_softplus, reverse, checkpoints, grad_out, grad_last_state = arguments
-    u, delta, A, B, C, D, z, delta_bias, initial_state, _ = inputs
-    batch, dim, length = u.shape
-    sequences, states = len(grad_last_state), A.shape[1]
-
-    def coefficient(M: Tensor) -> Tensor:
-        if M.dim() == 2:
-            return A.new_empty(sequences, dim, states)
-        parts = -(-dim // M.shape[1] // _GPU_CHANNELS)
-        return A.new_empty(parts, batch, M.shape[1], length, states)
-
-    module, place = _native.gpu_kernels(u)
-    written = [None if t is None else torch.empty_like(t) for t in (u, delta, z, initial_state)]
-    # One for each block that contributes, added up below: the same sum at every run.
-    to_A, scratch = A.new_empty(2, sequences, dim, states)
-    to_B, to_C = coefficient(B), coefficient(C)
-    to_D, to_bias = A.new_empty(2, sequences, dim)
-    module.selective_scan_backward(
-        [_native.pack(t) for t in inputs],
-        _native.pack(checkpoints),
-        [_native.pack(t) for t in (grad_out, grad_last_state, *written)],
-        [_native.pack(t) for t in (to_A, to_B, to_C, to_D, to_bias, scratch)],
-        delta_softplus,
-        reverse,
-        *place,
-    )
-
-    def total(partial: Tensor, like: Tensor | None) -> Tensor | None:
-        if like is None:
-            return None
-        found = partial.sum(0)
-        return torch.empty_like(like).copy_(found if like.dim() < 4 else found.transpose(2, 3))
-
-    sums = (total(to_A, A), total(to_B, B), total(to_C, C), total(to_D, D))
-    gradients = (*written[:2], *sums, written[2], total(to_bias, delta_bias), written[3])
-    return [gradient for gradient in gradients if gradient is not None]
-
-
-def _step_gpu(*arguments: Any) -> Tensor:
-    *inputs, delta_softplus = arguments
-    out = torch.empty_like(inputs[1])
-    module, place = _native.gpu_kernels(out)
-    module.selective_scan_step([_native.pack(t) for t in (*inputs, out)], delta_softplus, *place)
-    return out
-
-
-def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *inputs, _, _, keep = arguments
-    return _outputs(tuple(inputs), keep)
-
-
-def _backward_fake(*arguments: Any) -> list[Tensor]:
-    *inputs, _, _, _, _, _ = arguments
-    return [g for g in _gradients(tuple(inputs)) if g is not None]
-
-
-def _step_fake(*arguments: Any) -> Tensor:
-    return torch.empty_like(arguments[1])
-
-
-_native.define(
-    f"selective_scan_forward({_INPUTS}, bool delta_softplus, bool reverse, bool keep)"
-    " -> (Tensor out, Tensor last_state, Tensor checkpoints)",
-    cpu=_forward_cpu,
-    gpu=_forward_gpu,
-    fake=_forward_fake,
-)
-_native.define(
-    f"selective_scan_backward({_INPUTS}, bool delta_softplus, bool reverse, Tensor checkpoints,"
-    " Tensor grad_out, Tensor grad_last_state) -> Tensor[]",
-    cpu=_backward_cpu,
-    gpu=_backward_gpu,
-    fake=_backward_fake,
-)
-_native.define(
-    "selective_scan_step(Tensor(a!) state, Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C,"
-    " Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus) -> Tensor",
-    cpu=_step_cpu,
-    gpu=_step_gpu,
-    fake=_step_fake,
-)
-
-
-class _Scan(torch.autograd.Function):
-    """The scan by the ops of a library: `motion_lab` or `motion_lab_simt`."""
-
-    @staticmethod
-    def forward(ctx: Any, library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
-        *inputs, delta_softplus, reverse = arguments
-        out, last_state, checkpoints = getattr(torch.ops, library).selective_scan_forward(
-            *inputs, delta_softplus, reverse, True
-        )
-        ctx.save_for_backward(*inputs, checkpoints)
-        ctx.options = (delta_softplus, reverse)
-        ctx.library = library
-        return out, last_state
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        *inputs, checkpoints = ctx.saved_tensors
-        found = getattr(torch.ops, ctx.library).selective_scan_backward(
-            *inputs, *ctx.options, checkpoints, *grads
-        )
-        given = iter(found)
-        to_inputs = [None if t is None else next(given) for t in inputs[:-1]]
-        return (None, *to_inputs, None, None, None)
-
-
-def _scan(library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
-    *inputs, _, _ = arguments
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        return _Scan.apply(library, *distinct(*arguments))
-    return getattr(torch.ops, library).selective_scan_forward(*arguments, False)[:2]
-
-
-def _native_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    u = arguments[0]
-    # The CUDA kernels compute in float32 alone.
-    if u.is_cuda and u.dtype == torch.float64:
-        return reference.selective_scan(*arguments)
-    return _scan("motion_lab", *arguments)
-
-
-def _simt_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    if arguments[0].dtype == torch.float64:
-        raise NotImplementedError("selective_scan's CUDA kernels compute in float32 alone")
-    return _scan("motion_lab_simt", *arguments)
-
-
 register(
     "selective_scan",
     "native",
     Backend(
-        _native_scan,
+        _native_selective_scan.native_scan,
         ("cpu", "cuda"),
         _native.problem,
         notes={"cuda": "float64 by the reference"},
@@ -483,28 +265,18 @@ register("selective_scan", "reference", Backend(reference.selective_scan, ("cpu"
 register(
     "selective_scan",
     "simt",
-    Backend(_simt_scan, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
+    Backend(
+        _native_selective_scan.simt_scan,
+        ("cpu",),
+        lambda device: _native.problem("simt"),
+        automatic=False,
+    ),
 )
-
-
-def _native_step(*arguments: Any) -> Tensor:
-    u = arguments[1]
-    if u.is_cuda and u.dtype == torch.float64:
-        return reference.selective_scan_step(*arguments)
-    return torch.ops.motion_lab.selective_scan_step(*arguments)
-
-
-def _simt_step(*arguments: Any) -> Tensor:
-    if arguments[1].dtype == torch.float64:
-        raise NotImplementedError("selective_scan_step's CUDA kernel computes in float32 alone")
-    return torch.ops.motion_lab_simt.selective_scan_step(*arguments)
-
-
 register(
     "selective_scan_step",
     "native",
     Backend(
-        _native_step,
+        _native_selective_scan.native_step,
         ("cpu", "cuda"),
         _native.problem,
         notes={"cuda": "float64 by the reference"},
@@ -518,5 +290,10 @@ register(
 register(
     "selective_scan_step",
     "simt",
-    Backend(_simt_step, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
+    Backend(
+        _native_selective_scan.simt_step,
+        ("cpu",),
+        lambda device: _native.problem("simt"),
+        automatic=False,
+    ),
 )

@@ -8,8 +8,13 @@ import torch
 
 from cases.op import FLOATS, assert_close_enough, assert_right, run, widened
 from cases.selective_scan import BASE, CASES, SELECTIVE_SCAN
-from motion_lab.ops import _native, selective_scan, selective_scan_step, use_backend
-from motion_lab.ops import selective_scan as public
+from motion_lab.ops import (
+    _native,
+    _native_selective_scan,
+    selective_scan,
+    selective_scan_step,
+    use_backend,
+)
 
 
 def signals(t, change):
@@ -160,7 +165,7 @@ def test_a_chosen_backend_is_used_and_an_unknown_one_refused():
 
 
 def test_python_and_the_kernels_agree_on_the_distance_of_checkpoints():
-    assert _native.cpu().selective_scan_chunk == public.__globals__["_CHUNK"]
+    assert _native.cpu().selective_scan_chunk == _native_selective_scan.CHUNK
 
 
 @pytest.mark.cuda
