@@ -1,27 +1,30 @@
+#include <array>
+
 #include "bindings/arguments.h"
 #include "region_attention/contract.h"
 
 namespace motion_lab {
 
+// The order of tensors in the lists is that of the structs' fields in contract.h.
 void bind_region_attention(py::module_& module) {
+  using namespace region_attention;
   module.def(
       "region_attention_forward",
-      [](Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions, double scale, Tensor out,
-         Tensor lse, Tensor softmax, int threads) {
-        const region_attention::Forward call{q,     k,   v,   q_regions, k_regions,
-                                             scale, out, lse, softmax};
-        MOTION_LAB_CALL(region_attention::, forward(call, threads));
+      [](const std::array<Tensor, 7>& t, const std::array<Tensor, 3>& outputs, double scale,
+         int threads) {
+        const Inputs inputs{t[0], t[1], t[2], t[3], t[4], t[5], t[6], scale};
+        MOTION_LAB_CALL(region_attention::,
+                        forward(inputs, {outputs[0], outputs[1], outputs[2]}, threads));
       },
       KernelCall());
   module.def(
       "region_attention_backward",
-      [](Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions, double scale, Tensor out,
-         Tensor softmax, Tensor grad_out, Tensor grad_lse, Tensor grad_q, Tensor grad_k,
-         Tensor grad_v, int threads) {
-        const region_attention::Backward call{q,      k,      v,       q_regions, k_regions,
-                                              scale,  out,    softmax, grad_out,  grad_lse,
-                                              grad_q, grad_k, grad_v};
-        MOTION_LAB_CALL(region_attention::, backward(call, threads));
+      [](const std::array<Tensor, 7>& t, const std::array<Tensor, 4>& given,
+         const std::array<Tensor, 3>& written, double scale, int threads) {
+        const Inputs inputs{t[0], t[1], t[2], t[3], t[4], t[5], t[6], scale};
+        const Gradients gradients{given[0],   given[1],   given[2],  given[3],
+                                  written[0], written[1], written[2]};
+        MOTION_LAB_CALL(region_attention::, backward(inputs, gradients, threads));
       },
       KernelCall());
 }

@@ -11,11 +11,17 @@
 
 namespace motion_lab::region_attention {
 
-struct Forward {
+struct Inputs {
   Tensor q;                     // (B, H, Lq, D); D <= 256
   Tensor k, v;                  // (B, Hk, Lk, D) in q's dtype, Hk dividing H
   Tensor q_regions, k_regions;  // int64 (B, Lq), (B, Lk)
+  // int64 (B, Lq), (B, Lk): in which order tokens are worked on, best those of a region together.
+  // Absent: as they lie.
+  Tensor q_order, k_order;
   double scale;
+};
+
+struct Outputs {
   Tensor out;  // as q
   Tensor lse;  // (B, H, Lq) in float32, float64 when q is
   // (B, H, Lq, 2) as lse: each query's largest logit in base 2 and the inverse of the sum of its
@@ -24,9 +30,7 @@ struct Forward {
   Tensor softmax;
 };
 
-struct Backward {
-  Tensor q, k, v, q_regions, k_regions;
-  double scale;
+struct Gradients {
   Tensor out, softmax;            // what the forward wrote
   Tensor grad_out;                // as out
   Tensor grad_lse;                // (B, H, Lq); absent: zero
@@ -35,7 +39,7 @@ struct Backward {
 
 // Every stride may be anything, zero in the inputs included. Results are bitwise the same for the
 // same number of threads; the forward's for any number.
-MOTION_LAB_PER_ISA(void forward(const Forward& call, int threads);
-                   void backward(const Backward& call, int threads);)
+MOTION_LAB_PER_ISA(void forward(const Inputs& inputs, const Outputs& outputs, int threads);
+                   void backward(const Inputs& inputs, const Gradients& gradients, int threads);)
 
 }  // namespace motion_lab::region_attention

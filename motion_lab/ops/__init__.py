@@ -3,11 +3,12 @@
 from motion_lab.ops._backends import backends, choose_from_environment, use_backend
 from motion_lab.ops._native import NativeModuleError
 from motion_lab.ops.grid_sample import grid_sample, warp
-from motion_lab.ops.region_attention import region_attention
+from motion_lab.ops.region_attention import RegionPlan, region_attention
 from motion_lab.ops.selective_scan import selective_scan, selective_scan_step
 
 __all__ = [
     "NativeModuleError",
+    "RegionPlan",
     "backends",
     "grid_sample",
     "region_attention",

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from motion_lab.ops import _native
-from motion_lab.ops._autograd import distinct
+from motion_lab.ops import _native_region_attention as native
 from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import region_attention as reference
 
 _OP = "region_attention"
 _MAX_HEAD_SIZE = 256
+
+
+class RegionPlan:
+    """An order of the tokens in which those of one region lie together.
+
+    Given to `region_attention` as ``plan``, it lets the kernels work on scattered regions as if
+    they were contiguous. Queries, keys, values and results stay where they are. One plan serves
+    every layer and step that has the same words; what changes by it is the speed, and rounding.
+
+    Tokens are sorted by their words: stably, on the words' device, without waiting for it, so that
+    a plan can be made inside a CUDA graph and inside ``torch.compile``.
+
+    Args:
+        q_regions, k_regions: int64 bit-fields (B, Lq) and (B, Lk), the tensors that the calls with
+            this plan get. Where they are one tensor, it is sorted once.
+
+    Raises:
+        TypeError, ValueError: as `region_attention` for these arguments.
+    """
+
+    def __init__(self, q_regions: Tensor, k_regions: Tensor) -> None:
+        for name, words in (("q_regions", q_regions), ("k_regions", k_regions)):
+            device = None if name == "q_regions" else q_regions.device
+            check_tensor("RegionPlan", name, words, dtypes=(torch.int64,), device=device)
+            check_dims("RegionPlan", name, words, "batch, length")
+        self.q_regions, self.k_regions = q_regions, k_regions
+        self.q_order = q_regions.argsort(dim=1, stable=True)
+        same = k_regions is q_regions
+        self.k_order = self.q_order if same else k_regions.argsort(dim=1, stable=True)
 
 
 @overload
@@ -29,6 +57,7 @@ def region_attention(
     k_regions: Tensor,
     *,
     scale: float | None = None,
+    plan: RegionPlan | None = None,
     return_lse: Literal[False] = False,
     backend: str | None = None,
 ) -> Tensor: ...
@@ -43,6 +72,7 @@ def region_attention(
     k_regions: Tensor,
     *,
     scale: float | None = None,
+    plan: RegionPlan | None = None,
     return_lse: Literal[True],
     backend: str | None = None,
 ) -> tuple[Tensor, Tensor]: ...
@@ -56,6 +86,7 @@ def region_attention(
     k_regions: Tensor,
     *,
     scale: float | None = None,
+    plan: RegionPlan | None = None,
     return_lse: bool = False,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -72,6 +103,8 @@ def region_attention(
             query head h reads key head h // (H / Hk).
         q_regions, k_regions: int64 bit-fields (B, Lq) and (B, Lk), shared by the heads.
         scale: factor of the logits q·k, 1 / sqrt(D) by default.
+        plan: a `RegionPlan` of these very word tensors, for speed where regions lie scattered. If
+            their contents have changed since, the result is still that of the words as they are.
         return_lse: also return the logarithm of each query's sum of exp(scale q·k), (B, H, Lq), in
             float32, float64 when q is. It is differentiable.
         backend: one of `motion_lab.ops.backends("region_attention")`.
@@ -81,16 +114,18 @@ def region_attention(
         autocast q, k and v are cast as for `F.scaled_dot_product_attention`.
 
     Raises:
-        TypeError: a dtype, or an argument that is no tensor.
-        ValueError: a shape or a device.
+        TypeError: a dtype, or an argument that is no tensor, or no plan.
+        ValueError: a shape or a device, or a plan for other words.
     """
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         check_tensor(_OP, name, tensor, device=None if name == "q" else q.device)
     q, k, v = _autocast(q), _autocast(k), _autocast(v)
     _check(q, k, v, q_regions, k_regions)
+    _check_plan(plan, q_regions, k_regions)
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     call = select(_OP, q.device.type, backend).call
-    out, lse = call(q, k, v, q_regions, k_regions, scale=factor, return_lse=return_lse)
+    inputs = (q, k, v, q_regions, k_regions)
+    out, lse = call(*inputs, scale=factor, plan=plan, return_lse=return_lse)
     return (out, lse) if return_lse else out
 
 
@@ -114,95 +149,30 @@ def _check(q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor
         check_shape(_OP, name, words, batch=batch, length=tokens)
 
 
+def _check_plan(plan: RegionPlan | None, q_regions: Tensor, k_regions: Tensor) -> None:
+    if plan is None:
+        return
+    if not isinstance(plan, RegionPlan):
+        raise TypeError(f"{_OP}: plan must be a RegionPlan, got {type(plan).__name__}")
+    for name, made_for, words in (
+        ("q_regions", plan.q_regions, q_regions),
+        ("k_regions", plan.k_regions, k_regions),
+    ):
+        # The tensor itself and not its contents: to compare these would wait for the GPU.
+        if words is not made_for:
+            raise ValueError(
+                f"{_OP}: plan was made for another {name}, {tuple(made_for.shape)} on"
+                f" {made_for.device}; got {tuple(words.shape)} on {words.device}. Give"
+                f" plan.{name}, or make a plan for these words."
+            )
+
+
 def _autocast(x: Tensor) -> Tensor:
     """Cast as autocast does for `F.scaled_dot_product_attention`: everything but float64."""
     kind = x.device.type
     if not torch.is_autocast_enabled(kind) or x.dtype == torch.float64:
         return x
     return x.to(torch.get_autocast_dtype(kind))
-
-
-def _empty_outputs(q: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
-    # In q's layout: heads split off (B, L, H D) by a transpose go back by one, without a copy.
-    dtype = torch.promote_types(q.dtype, torch.float32)
-    lse = torch.empty(q.shape[:3], dtype=dtype, device=q.device)
-    return torch.empty_like(q), lse, torch.empty((*lse.shape, 2), dtype=dtype, device=q.device)
-
-
-def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, *rest: object) -> tuple[Tensor, ...]:
-    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-
-
-def _forward_cpu(
-    q: Tensor, k: Tensor, v: Tensor, q_regions: Tensor, k_regions: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    outputs = _empty_outputs(q)
-    inputs = map(_native.pack, (q, k, v, q_regions, k_regions))
-    _native.cpu().region_attention_forward(
-        *inputs, scale, *map(_native.pack, outputs), torch.get_num_threads()
-    )
-    return outputs
-
-
-def _backward_cpu(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_regions: Tensor,
-    k_regions: Tensor,
-    scale: float,
-    *saved_and_gradients: Tensor | None,
-) -> tuple[Tensor, ...]:
-    gradients = _empty_gradients(q, k, v)
-    inputs = map(_native.pack, (q, k, v, q_regions, k_regions))
-    rest = map(_native.pack, (*saved_and_gradients, *gradients))
-    _native.cpu().region_attention_backward(*inputs, scale, *rest, torch.get_num_threads())
-    return gradients
-
-
-_native.define(
-    "region_attention_forward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
-    " float scale) -> (Tensor out, Tensor lse, Tensor softmax)",
-    cpu=_forward_cpu,
-    fake=_empty_outputs,
-)
-_native.define(
-    "region_attention_backward(Tensor q, Tensor k, Tensor v, Tensor q_regions, Tensor k_regions,"
-    " float scale, Tensor out, Tensor softmax, Tensor grad_out, Tensor? grad_lse)"
-    " -> (Tensor, Tensor, Tensor)",
-    cpu=_backward_cpu,
-    fake=_empty_gradients,
-)
-
-
-class _RegionAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        q_regions: Tensor,
-        k_regions: Tensor,
-        scale: float,
-    ) -> tuple[Tensor, Tensor]:
-        inputs = (q, k, v, q_regions, k_regions)
-        out, lse, softmax = torch.ops.motion_lab.region_attention_forward(*inputs, scale)
-        ctx.save_for_backward(*inputs, out, softmax)
-        ctx.scale = scale
-        ctx.set_materialize_grads(False)
-        return out, lse
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> Any:
-        *inputs, out, softmax = ctx.saved_tensors
-        if grad_out is None:
-            grad_out = torch.zeros_like(out)
-        gradients = torch.ops.motion_lab.region_attention_backward(
-            *inputs, ctx.scale, out, softmax, grad_out, grad_lse
-        )
-        return *gradients, None, None, None
 
 
 def _native_call(
@@ -213,10 +183,31 @@ def _native_call(
     k_regions: Tensor,
     *,
     scale: float,
+    plan: RegionPlan | None,
     return_lse: bool,
 ) -> tuple[Tensor, Tensor]:
-    out, lse = _RegionAttention.apply(*distinct(q, k, v, q_regions, k_regions), scale)
-    return out, lse
+    # The CUDA kernels compute in float32 alone.
+    if q.is_cuda and q.dtype == torch.float64:
+        return reference.region_attention(q, k, v, q_regions, k_regions, scale=scale)
+    orders = (None, None) if plan is None else (plan.q_order, plan.k_order)
+    return native.attention("motion_lab", q, k, v, q_regions, k_regions, *orders, scale)
+
+
+def _simt_call(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_regions: Tensor,
+    k_regions: Tensor,
+    *,
+    scale: float,
+    plan: RegionPlan | None,
+    return_lse: bool,
+) -> tuple[Tensor, Tensor]:
+    if q.dtype == torch.float64:
+        raise NotImplementedError("region_attention's CUDA kernels compute in float32 alone")
+    orders = (None, None) if plan is None else (plan.q_order, plan.k_order)
+    return native.attention("motion_lab_simt", q, k, v, q_regions, k_regions, *orders, scale)
 
 
 def _reference_call(
@@ -227,6 +218,7 @@ def _reference_call(
     k_regions: Tensor,
     *,
     scale: float,
+    plan: RegionPlan | None,
     return_lse: bool,
 ) -> tuple[Tensor, Tensor]:
     return reference.region_attention(q, k, v, q_regions, k_regions, scale=scale)
@@ -240,6 +232,7 @@ def _torch_call(
     k_regions: Tensor,
     *,
     scale: float,
+    plan: RegionPlan | None,
     return_lse: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """`F.scaled_dot_product_attention` under the dense boolean mask: O(Lq Lk) memory."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cases.op import FLOATS, assert_close_enough, run, widened
 from cases.region_attention import BIT_63, CASES, REGION_ATTENTION, Attention, formula
-from motion_lab.ops import region_attention
+from motion_lab.ops import RegionPlan, region_attention
 from motion_lab.ops.reference.region_attention import allowed_pairs
 
 # How torch's own kernels round 16-bit floats is not ours to judge.
@@ -70,6 +73,73 @@ def test_the_output_lies_as_the_queries_do() -> None:
     assert out.transpose(1, 2).is_contiguous()
 
 
+def test_a_plan_gives_the_bits_of_sorted_tokens() -> None:
+    t = Attention(q_length=200, k_length=150, words=(1, 2, 4, 8)).arguments(torch.float32)
+    plan = RegionPlan(t["q_regions"], t["k_regions"])
+    to_queries, to_keys = (order[:, None, :, None] for order in (plan.q_order, plan.k_order))
+    words = t["q_regions"].gather(1, plan.q_order), t["k_regions"].gather(1, plan.k_order)
+    assert all((x.diff() >= 0).all() for x in words)
+    q = t["q"].take_along_dim(to_queries, 2)
+    k, v = (t[name].take_along_dim(to_keys, 2) for name in "kv")
+    out, lse = region_attention(q, k, v, *words, return_lse=True)
+    planned = region_attention(**{**t, "plan": plan})
+    assert torch.equal(planned[0].take_along_dim(to_queries, 2), out)
+    assert torch.equal(planned[1].take_along_dim(to_queries[..., 0], 2), lse)
+
+
+def test_a_plan_sorts_words_for_queries_and_keys_once() -> None:
+    words = torch.tensor([[4, 1, 2, 1]])
+    plan = RegionPlan(words, words)
+    assert plan.q_order is plan.k_order
+    assert plan.q_order.tolist() == [[1, 3, 2, 0]]
+
+
+def test_a_plan_is_right_for_words_that_have_changed() -> None:
+    t = Attention(words=(1, 2, 3), return_lse=False).arguments(torch.float32)
+    plan = RegionPlan(t["q_regions"], t["k_regions"])
+    t["q_regions"].copy_(t["q_regions"].roll(5, 1))
+    torch.testing.assert_close(region_attention(**{**t, "plan": plan}), region_attention(**t))
+
+
+def test_a_plan_serves_calls_inside_a_compiled_function() -> None:
+    t = Attention(return_lse=False).arguments(torch.float32)
+    plan = RegionPlan(t["q_regions"], t["k_regions"])
+    compiled = torch.compile(region_attention, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(**{**t, "plan": plan}), region_attention(**t))
+
+
+@pytest.mark.parametrize(
+    ("q_regions", "k_regions", "message"),
+    [
+        (torch.ones(2, 70).long(), None, "plan was made for another q_regions"),
+        (torch.ones(2, 71).long(), None, r"another q_regions, \(2, 71\) on cpu; got \(2, 70\)"),
+        (None, torch.ones(1, 70).long(), "plan was made for another k_regions"),
+    ],
+)
+def test_a_plan_for_other_words_is_refused(
+    q_regions: Tensor | None, k_regions: Tensor | None, message: str
+) -> None:
+    t = Attention().arguments(torch.float32)
+    words = (t["q_regions"] if q_regions is None else q_regions, t["k_regions"])
+    plan = RegionPlan(words[0], words[1] if k_regions is None else k_regions)
+    with pytest.raises(ValueError, match=message):
+        region_attention(**{**t, "plan": plan})
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ([1], TypeError, "RegionPlan: q_regions must be a tensor, got list"),
+        (torch.ones(2, 5), TypeError, "q_regions must be one of int64, got float32"),
+        (torch.ones(5).long(), ValueError, r"q_regions must have shape \(batch, length\)"),
+        (torch.ones(2, 5).long().to("meta"), ValueError, "k_regions must be on meta, got cpu"),
+    ],
+)
+def test_a_plan_names_wrong_words(words: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        RegionPlan(words, torch.ones(2, 7).long())
+
+
 def test_autocast_is_that_of_scaled_dot_product_attention() -> None:
     t = Attention(words=(1,), return_lse=False).arguments(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -102,6 +172,7 @@ def test_autocast_is_that_of_scaled_dot_product_attention() -> None:
         ("q_regions", torch.ones(2, 70).int(), TypeError, "q_regions must be one of int64"),
         ("q_regions", torch.ones(2, 71).long(), ValueError, "q_regions must have shape"),
         ("k_regions", torch.ones(70).long(), ValueError, "k_regions must have shape"),
+        ("plan", True, TypeError, "plan must be a RegionPlan, got bool"),
         ("backend", "cudnn", ValueError, "no backend 'cudnn'"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 
 from cases.op import Arguments, Case, Op, Results, Target, any_layouts, normal
-from motion_lab.ops import region_attention
+from motion_lab.ops import RegionPlan, region_attention
 
 BIT_63 = -(2**63)
 
@@ -29,6 +29,7 @@ class Attention(Case):
     contiguous: bool = False
     scale: float | None = None
     spread: float = 1.0
+    plan: bool = False
     return_lse: bool = True
 
     def make(self, dtype: torch.dtype, draw: torch.Generator) -> Arguments:
@@ -48,6 +49,8 @@ class Attention(Case):
             "q_regions": regions[0],
             "k_regions": regions[1],
             "scale": self.scale,
+            # Made of the words that the call gets, wherever they lie by then.
+            "plan": RegionPlan if self.plan else None,
             "return_lse": self.return_lse,
         }
 
@@ -76,6 +79,10 @@ CASES = {
     "a scale": Attention(scale=0.3),
     "large logits": Attention(spread=40.0, words=(1, 3), k_length=150),
     "equal words": Attention(words=(5,), q_length=64, k_length=64),
+    "a plan": Attention(
+        plan=True, heads=4, q_length=150, k_length=170, words=(1, 2, 4, 8, 9), layouts=("a part",)
+    ),
+    "a plan, one region": Attention(plan=True, words=(1,)),
     "no log-sum-exp": Attention(return_lse=False),
     "heads inside": replace(GROUPED, layouts=("heads inside",)),
     "other strides": replace(GROUPED, layouts=("transposed", "every second", "a part")),
@@ -96,11 +103,15 @@ def attentions(draw: st.DrawFn) -> Attention:
         size=draw(st.integers(1, 70)),
         words=tuple(draw(st.lists(word, min_size=1, max_size=5))),
         contiguous=draw(st.booleans()),
+        plan=draw(st.booleans()),
         layouts=draw(any_layouts),
     )
 
 
 def call(arguments: Arguments, backend: str) -> Results:
+    if arguments["plan"]:
+        plan = arguments["plan"](arguments["q_regions"], arguments["k_regions"])
+        arguments = {**arguments, "plan": plan}
     found = region_attention(**arguments, backend=backend)
     return {"out": found[0], "lse": found[1]} if arguments["return_lse"] else {"out": found}
 
@@ -119,35 +130,40 @@ def formula(t: Arguments, backend: str = "") -> Results:
     return {"out": out, "lse": lse} if t["return_lse"] else {"out": out}
 
 
-def _inputs(t: Arguments) -> tuple[Any, ...]:
-    return *(t[name] for name in ("q", "k", "v", "q_regions", "k_regions")), 0.5
+def _inputs(t: Arguments) -> Iterator[tuple[Any, ...]]:
+    tensors = [t[name] for name in ("q", "k", "v", "q_regions", "k_regions")]
+    orders = [words.argsort(dim=1) for words in tensors[3:]]
+    for order in ((None, None), orders):
+        yield *tensors, *order, 0.5
 
 
 def _forward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
-    yield _inputs(t)
+    yield from _inputs(t)
 
 
 def _backward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
-    out, lse, softmax = target.ops.region_attention_forward(*_inputs(t))
-    for grad_lse in (None, lse):
-        yield *_inputs(t), out, softmax, out, grad_lse
+    for inputs in _inputs(t):
+        out, lse, softmax = target.ops.region_attention_forward(*inputs)
+        for grad_lse in (None, lse):
+            yield *inputs, out, softmax, out, grad_lse
 
 
 REGION_ATTENTION = Op(
     name="region_attention",
     call=call,
     cases=CASES,
-    core=("grouped heads", "odd head size", "one key head"),
+    core=("grouped heads", "odd head size", "one key head", "a plan"),
     twins=Attention(q_length=20, k_length=20),
     any_case=attentions(),
     library={"region_attention_forward": _forward, "region_attention_backward": _backward},
     differentiable=("q", "k", "v"),
     yardstick=formula,
-    same_bits=("grouped heads", "one key head"),
+    same_bits=("grouped heads", "one key head", "a plan"),
     small={
         "some queries without keys": Attention(
             1, 4, 2, 5, 7, 3, words=(0, 1, 2, 3), return_lse=False
         ),
+        "a plan": Attention(1, 2, 2, 6, 7, 3, words=(1, 2), plan=True, return_lse=False),
         "the log-sum-exp": Attention(1, 4, 2, 5, 7, 3, words=(1, 3, 5)),
     },
 )

@@ -1,5 +1,5 @@
 // Building blocks of the CPU kernels on small, aligned, contiguous tiles: vectors, the exponential,
-// the matrix product and the packing of strided tensors. Included by cpu.cpp alone, inside the
+// the matrix product and the packing of strided tensors. Included by cpu*.cpp alone, inside the
 // namespace of its instruction set.
 #pragma once
 
@@ -169,17 +169,14 @@ inline void product(int64_t rows, int64_t columns, int64_t depth, const T* a, in
   run(std::integral_constant<int, 1>{});
 }
 
-// Rows of a (rows x columns) tensor, converted; the tail up to `width` is zeroed.
+// Numbers at a stride, converted; the tail up to `width` is zeroed.
 template <class In, class T>
-inline void pack_rows(T* to, int64_t width, const In* from, int64_t row_stride,
-                      int64_t column_stride, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; ++r, to += width, from += row_stride) {
-    if (column_stride == 1)
-      for (int64_t c = 0; c < columns; ++c) to[c] = static_cast<T>(from[c]);
-    else
-      for (int64_t c = 0; c < columns; ++c) to[c] = static_cast<T>(from[c * column_stride]);
-    for (int64_t c = columns; c < width; ++c) to[c] = T{0};
-  }
+inline void pack_row(T* to, int64_t width, const In* from, int64_t stride, int64_t count) {
+  if (stride == 1)
+    for (int64_t c = 0; c < count; ++c) to[c] = static_cast<T>(from[c]);
+  else
+    for (int64_t c = 0; c < count; ++c) to[c] = static_cast<T>(from[c * stride]);
+  for (int64_t c = count; c < width; ++c) to[c] = T{0};
 }
 
 // The transpose, times a factor, of a packed (rows x columns) tile; the tail of each line up to

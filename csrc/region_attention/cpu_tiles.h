@@ -1,0 +1,127 @@
+// What both passes of the CPU kernels share: tokens in their order, and tiles of them.
+//
+// Both passes keep a tile's queries in the lanes of vectors and its keys in rows: logits, weights
+// and outputs lie transposed, (keys or channels) x queries. Then the softmax's maxima and sums need
+// no step across lanes, keys and values enter the products as scalars and need no transposing, and
+// one routine, cpu_products.h's product(), serves all matrix products.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "common/parallel.h"
+#include "common/tensor.h"
+#include "region_attention/contract.h"
+#include "region_attention/math.h"
+#include "region_attention/cpu_products.h"
+
+namespace motion_lab::region_attention::MOTION_LAB_ISA {
+
+constexpr int64_t kQueries = 64;  // of a tile: the lanes
+constexpr int64_t kKeys = 64;     // of a tile: the rows
+constexpr double kLog2E = 1.4426950408889634074;
+constexpr double kLn2 = 0.69314718055994530942;
+
+inline int64_t tiles_of(int64_t length, int64_t tile) { return (length + tile - 1) / tile; }
+
+// A batch row's tokens in the order in which they are worked on.
+struct Tokens {
+  const int64_t *words, *order;  // order: null where tokens are worked on as they lie
+  int64_t word_stride, order_stride;
+
+  Tokens(const Tensor& regions, const Tensor& ordered, int64_t batch)
+      : words(regions.as<const int64_t>() + batch * regions.stride[0]),
+        order(ordered ? ordered.as<const int64_t>() + batch * ordered.stride[0] : nullptr),
+        word_stride(regions.stride[1]),
+        order_stride(ordered.stride[1]) {}
+
+  int64_t place(int64_t i) const { return order ? order[i * order_stride] : i; }
+  uint64_t word(int64_t i) const { return static_cast<uint64_t>(words[place(i) * word_stride]); }
+  TileWords tile(int64_t begin, int64_t count) const {
+    TileWords found;
+    for (int64_t i = begin; i < begin + count; ++i) found.add(word(i));
+    return found;
+  }
+};
+
+// One head of a tensor, token by token.
+template <class T>
+struct Rows {
+  T* data;
+  int64_t token_stride, stride;  // stride: between the channels
+
+  Rows(const Tensor& x, int64_t batch, int64_t head)
+      : data(x.as<T>() + batch * x.stride[0] + head * x.stride[1]),
+        token_stride(x.stride[2]),
+        stride(x.stride[3]) {}
+  T* operator[](int64_t token) const { return data + token * token_stride; }
+};
+
+// Unions and intersections of every tile of keys, (batch, tile).
+inline std::vector<TileWords> class_keys(const Inputs& inputs) {
+  const int64_t batches = inputs.k.size[0], length = inputs.k.size[2];
+  const int64_t tiles = tiles_of(length, kKeys);
+  std::vector<TileWords> classes(static_cast<size_t>(batches * tiles));
+  for (int64_t b = 0; b < batches; ++b) {
+    const Tokens keys(inputs.k_regions, inputs.k_order, b);
+    for (int64_t t = 0; t < tiles; ++t)
+      classes[static_cast<size_t>(b * tiles + t)] =
+          keys.tile(t * kKeys, std::min(kKeys, length - t * kKeys));
+  }
+  return classes;
+}
+
+// A tile of queries: its lanes, their words, and which pairs with a key they allow.
+template <class T>
+struct QueryTile {
+  Tokens tokens;
+  int64_t begin, count, lanes;  // lanes: count rounded up to whole vectors
+  TileWords words;
+  uint64_t word[kQueries] = {};
+  alignas(64) typename Lanes<T>::Bits allowed[kQueries];
+  uint64_t allowed_by = 0;
+
+  QueryTile(const Tokens& tokens_, int64_t begin_, int64_t length)
+      : tokens(tokens_),
+        begin(begin_),
+        count(std::min(kQueries, length - begin_)),
+        lanes(round_to_vector<T>(count)),
+        words(tokens.tile(begin, count)) {
+    for (int64_t i = 0; i < count; ++i) word[i] = tokens.word(begin + i);
+    allow(0);
+  }
+
+  // All ones in the lanes that share a bit with the key. Neighbouring keys often lie in the same
+  // regions, so the last key's answer is kept.
+  const Mask<T>* mask(uint64_t key) {
+    if (key != allowed_by) allow(key);
+    return reinterpret_cast<const Mask<T>*>(allowed);
+  }
+
+  int64_t place(int64_t i) const { return tokens.place(begin + i); }
+
+ private:
+  void allow(uint64_t key) {
+    for (int64_t i = 0; i < kQueries; ++i) allowed[i] = (word[i] & key) != 0 ? -1 : 0;
+    allowed_by = key;
+  }
+};
+
+// `count` tokens from `begin` on, converted; the tail of each row up to `width` is zeroed.
+template <class In, class T>
+void pack_tokens(T* to, int64_t width, const Rows<const In>& from, const Tokens& tokens,
+                 int64_t begin, int64_t count, int64_t channels) {
+  for (int64_t i = 0; i < count; ++i)
+    pack_row<In, T>(to + i * width, width, from[tokens.place(begin + i)], from.stride, channels);
+}
+
+// Queries or their gradients as lanes: (channel, lane), zero in the lanes past the last query.
+template <class In, class T>
+void pack_lanes(T* to, T* rows, int64_t width, const Rows<const In>& from,
+                const QueryTile<T>& queries, int64_t channels, T factor) {
+  pack_tokens<In, T>(rows, width, from, queries.tokens, queries.begin, queries.count, channels);
+  transpose<T>(to, kQueries, rows, width, queries.count, channels, factor);
+}
+
+}  // namespace motion_lab::region_attention::MOTION_LAB_ISA
