@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from benchmarks import grid_sample, pipeline, region_attention, selective_scan
+from benchmarks import (
+    causal_conv1d,
+    grid_sample,
+    pipeline,
+    region_attention,
+    selective_scan,
+    transformers_mamba,
+)
 from benchmarks.harness.case import Case, Op
 from motion_lab.errors import UsageError
 
 OPS: dict[str, Op] = {
     op.name: op
-    for module in (selective_scan, grid_sample, region_attention, pipeline)
+    for module in (
+        selective_scan,
+        causal_conv1d,
+        grid_sample,
+        region_attention,
+        pipeline,
+        transformers_mamba,
+    )
     for op in module.OPS
 }
 

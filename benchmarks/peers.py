@@ -12,6 +12,8 @@ from benchmarks.harness.case import BOTH, Setting
 INSTALL = {
     "mambapy": "pip install --no-deps mambapy",
     "mamba_ssm": "CONTRIBUTING.md says how, under Benchmarks",
+    "causal_conv1d": "pip install --no-build-isolation causal-conv1d, with an nvcc",
+    "transformers": "pip install transformers",
     "xformers": "pip install xformers, of the version made for this torch",
 }
 

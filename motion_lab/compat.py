@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -57,14 +57,17 @@ _MIXERS = {
     "zamba": "ZambaMambaMixer",
 }
 _TESTED = "5.16 to 5.23"
+# Their activations that the convolution applies by itself.
+_SILU: dict[str | None, Literal["silu"] | None] = {None: None, "silu": "silu", "swish": "silu"}
 
 
 def patch_transformers() -> Undo:
-    """Makes the Mamba-1 models of Hugging Face transformers compute with this package's scan.
+    """Makes the Mamba-1 models of Hugging Face transformers compute with this package's kernels.
 
     Those are Mamba, FalconMamba, Jamba and Zamba, models that exist already included, on CPU and
-    GPU: whole sequences, forward and backward, go through `selective_scan`, steps of cached
-    decoding through `selective_scan_step`. It also goes before mamba-ssm where that is installed.
+    GPU: whole sequences, forward and backward, go through `causal_conv1d` and `selective_scan`,
+    steps of cached decoding through `causal_conv1d` and `selective_scan_step`. They also go before
+    mamba-ssm and causal-conv1d where those are installed.
 
     Returns:
         Its undo: call it, or take it as a context manager. While patched, another call changes
@@ -96,9 +99,8 @@ def patch_transformers() -> Undo:
 
     undo = Undo()
     for module in found:
-        step = _transformers_step(module.mamba_selective_state_update)
-        undo.replace(module, "mamba_selective_scan", _transformers_scan)
-        undo.replace(module, "mamba_selective_state_update", step)
+        for name, ours in _replacements(module).items():
+            undo.replace(module, name, ours)
         if hasattr(module, "mamba_inner_fn"):
             undo.replace(module, "mamba_inner_fn", _no_fused_block)
     return undo
@@ -125,20 +127,32 @@ class Undo:
         self()
 
 
+def _replacements(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """What stands for the functions of a model's module."""
+    return {
+        "mamba_selective_scan": _transformers_scan,
+        "mamba_selective_state_update": _transformers_step(module.mamba_selective_state_update),
+        "causal_conv1d_fn": _transformers_convolution(module.causal_conv1d_fn),
+        "causal_conv1d_update": _transformers_convolution_step(module.causal_conv1d_update),
+    }
+
+
 def _check_mixer(module: ModuleType, mixer: str) -> None:
     """Raises AttributeError or TypeError unless the mixer calls what we replace, as we take it."""
     called = inspect.unwrap(getattr(module, mixer).forward).__code__.co_names
-    for name, ours in (
-        ("mamba_selective_scan", _transformers_scan),
-        ("mamba_selective_state_update", _transformers_step(None)),
-    ):
+    for name, ours in _replacements(module).items():
         theirs = getattr(module, name)
         # Where the package `kernels` is, it is a module, with the signature on its forward.
-        found = list(inspect.signature(getattr(theirs, "forward", theirs)).parameters)
-        if found != [*inspect.signature(ours).parameters, "kwargs"]:
+        found = _named_parameters(getattr(theirs, "forward", theirs))
+        if found != _named_parameters(ours):
             raise TypeError(f"{name} takes {', '.join(found)}")
         if name not in called:
             raise TypeError(f"{mixer} does not call {name}")
+
+
+def _named_parameters(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
 def _transformers_scan(
@@ -185,6 +199,47 @@ def _transformers_step(original: Any) -> Callable[..., Tensor]:
         )
 
     return mamba_selective_state_update
+
+
+def _transformers_convolution(original: Any) -> Callable[..., Tensor]:
+    def causal_conv1d_fn(
+        hidden_states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: str | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        # Rows packed from several sequences are the affair of causal-conv1d's own kernel.
+        if activation not in _SILU or kwargs.get("seq_idx") is not None:
+            return original(hidden_states, weight, bias, activation=activation, **kwargs)
+        return ops.causal_conv1d(hidden_states, weight, bias, activation=_SILU[activation])
+
+    return causal_conv1d_fn
+
+
+def _transformers_convolution_step(original: Any) -> Callable[..., Tensor]:
+    def causal_conv1d_update(
+        hidden_states: Tensor,
+        conv_state: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: str | None = None,
+    ) -> Tensor:
+        if activation not in _SILU:
+            return original(hidden_states, conv_state, weight, bias, activation=activation)
+        # Their state is longer than the width - 1 inputs that are looked back at.
+        kept = conv_state.shape[2]
+        inputs = torch.cat([conv_state, hidden_states], dim=2)
+        conv_state.copy_(inputs[:, :, -kept:])
+        return ops.causal_conv1d(
+            hidden_states,
+            weight,
+            bias,
+            activation=_SILU[activation],
+            initial_state=inputs[:, :, kept + 1 - weight.shape[1] : kept],
+        )
+
+    return causal_conv1d_update
 
 
 def _no_fused_block(*_: Any, **__: Any) -> None:

@@ -31,7 +31,8 @@ MODELS = {
     ),
     "mamba-one-state": (
         "Mamba",
-        {**BASE, "state_size": 1, "expand": 1, "conv_kernel": 5, "residual_in_fp32": False},
+        {**BASE, "state_size": 1, "expand": 1, "conv_kernel": 5, "residual_in_fp32": False}
+        | {"hidden_act": "gelu"},
     ),
     "falcon": ("FalconMamba", {**BASE, "state_size": 9, "use_bias": True}),
     "jamba": (
@@ -44,7 +45,10 @@ MODELS = {
         {**HYBRID, "num_hidden_layers": 5, "mamba_d_state": 6, "n_mamba_heads": 2},
     ),
 }
-REPLACED = ("mamba_selective_scan", "mamba_selective_state_update", "mamba_inner_fn")
+REPLACED = (
+    *("mamba_selective_scan", "mamba_selective_state_update", "mamba_inner_fn"),
+    *("causal_conv1d_fn", "causal_conv1d_update"),
+)
 
 
 @pytest.fixture(params=MODELS)
@@ -141,7 +145,7 @@ def test_a_cache_begun_without_the_patch_goes_on_with_it(model):
 
 def test_whole_sequences_and_steps_go_through_our_ops(monkeypatch):
     calls = []
-    for name in ("selective_scan", "selective_scan_step"):
+    for name in ("causal_conv1d", "selective_scan", "selective_scan_step"):
         op = getattr(compat.ops, name)
         monkeypatch.setattr(
             compat.ops, name, lambda *a, op=op, name=name, **k: calls.append(name) or op(*a, **k)
@@ -149,7 +153,8 @@ def test_whole_sequences_and_steps_go_through_our_ops(monkeypatch):
     model = transformers.MambaForCausalLM(transformers.MambaConfig(**BASE)).eval()
     with patch_transformers():
         generate(model, eos_token_id=None)
-    assert calls == ["selective_scan"] * 2 + ["selective_scan_step"] * 2 * 5
+    whole, step = (["causal_conv1d", f"selective_scan{end}"] for end in ("", "_step"))
+    assert calls == whole * 2 + step * 2 * 5
     calls.clear()
     generate(model)
     assert not calls
@@ -174,6 +179,20 @@ def test_a_step_that_records_gradients_gives_them(model):
         out = function(state, u, dt, -A.exp(), B, C, D, z=z, dt_bias=bias, dt_softplus=True)
         gradients.append(torch.autograd.grad(out.square().sum(), u)[0])
     assert torch.equal(*gradients)
+
+
+def test_rows_packed_from_sequences_stay_with_their_own_convolution(monkeypatch):
+    """`seq_idx`, which only causal-conv1d's kernel knows, must not be dropped by ours."""
+    jamba = modules()[2]
+    seen = []
+    monkeypatch.setattr(
+        jamba,
+        "causal_conv1d_fn",
+        lambda hidden_states, weight, bias=None, activation=None, **kwargs: seen.append(kwargs),
+    )
+    with patch_transformers():
+        jamba.causal_conv1d_fn(torch.ones(1, 2, 3), torch.ones(2, 2), activation="silu", seq_idx=1)
+    assert seen == [{"seq_idx": 1}]
 
 
 def test_training_does_not_take_mamba_ssms_fused_block(monkeypatch):

@@ -12,6 +12,7 @@ namespace py = pybind11;
 
 namespace motion_lab {
 
+void bind_causal_conv1d(py::module_& module);
 void bind_grid_sample(py::module_& module);
 void bind_region_attention(py::module_& module);
 void bind_head_renderer(py::module_& module);
@@ -38,6 +39,7 @@ PYBIND11_MODULE(_native_cpu, module) {
 #endif
   module.def("isa", [] { return name_of(active_isa()); });
   module.def("set_isa", &set_isa_by_name);
+  bind_causal_conv1d(module);
   bind_grid_sample(module);
   bind_region_attention(module);
   bind_head_renderer(module);

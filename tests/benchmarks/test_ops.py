@@ -14,10 +14,12 @@ from benchmarks.harness.timing import Budget
 SMALL = {
     "selective_scan": ("small-mamba-l", ["loop"]),
     "selective_scan_step": ("b1-d1536-n16", ["loop"]),
+    "causal_conv1d": ("small-mamba-l", ["torch"]),
     "grid_sample": ("fomm-11-grids", ["torch", "torch_copies"]),
     "warp": ("small-volume", ["torch"]),
     "region_attention": ("small-16x16", ["sdpa"]),
     "pipeline": ("small-256-decode-motion", ["torch"]),
+    "transformers_mamba": ("mamba-h256", ["transformers"]),
 }
 
 

@@ -6,9 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from motion_lab.ops import selective_scan
+from motion_lab.ops import causal_conv1d, selective_scan
 
 
 class MambaMixer(nn.Module):
@@ -50,7 +49,13 @@ class MambaMixer(nn.Module):
 
     def scan(self, u: Tensor, gate: Tensor | None = None) -> Tensor:
         """What lies between the projections, (B, L, inner) → (B, L, inner); ungated if no gate."""
-        u = F.silu(self._convolve(u))
+        u = causal_conv1d(
+            u.transpose(1, 2),
+            self.conv.weight.squeeze(1),
+            self.conv.bias,
+            activation="silu",
+            reverse=self.reverse,
+        )
         step, b, c = self.select(u.transpose(1, 2)).split(self.sizes, dim=2)
         y = selective_scan(
             u,
@@ -65,16 +70,3 @@ class MambaMixer(nn.Module):
             reverse=self.reverse,
         )
         return y.transpose(1, 2)
-
-    def _convolve(self, u: Tensor) -> Tensor:
-        """(B, L, inner) → (B, inner, L), each channel by its own taps; `reverse` looks ahead."""
-        before = self.conv.kernel_size[0] - 1
-        weight = self.conv.weight
-        if self.reverse:
-            u, weight = F.pad(u, (0, 0, 0, before)), weight.flip(2)
-        else:
-            u = F.pad(u, (0, 0, before, 0))
-        # As an image one pixel high: on a CPU torch's backward of the 1-D depthwise convolution
-        # takes several times as long, seven times for the short windows of Mamba-l.
-        u = u.transpose(1, 2).unsqueeze(2)
-        return F.conv2d(u, weight.unsqueeze(2), self.conv.bias, groups=u.shape[1]).squeeze(2)

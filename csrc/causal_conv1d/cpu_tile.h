@@ -1,0 +1,220 @@
+// How the CPU convolution cuts its work. A tile is some steps of some channels, copied into a
+// buffer of F that the arithmetic runs over. Where channels lie side by side in x, its rows are
+// steps and lanes are channels; else it has one channel, and lanes are steps. Either way the value
+// k steps on lies k * pitch further.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "causal_conv1d/contract.h"
+#include "common/parallel.h"
+#include "common/simd.h"
+
+namespace motion_lab::causal_conv1d::cpu::MOTION_LAB_ISA {
+
+// Values of a tile: few enough to stay in the first cache.
+constexpr int64_t kTile = 2048;
+// Channels of a tile at most: rows long enough to be read ahead of by the processor.
+constexpr int64_t kMostChannels = 256;
+
+struct Cut {
+  bool along_channels;
+  int64_t batch, dim, length, width;
+  int64_t channels;  // of a tile
+  int64_t steps;     // of a tile
+  int64_t pitch;
+  int64_t units;  // tiles beside each other: all the channels
+  int64_t parts;  // the batch is cut into, so that there is work for all threads
+
+  Cut(const Inputs& inputs, int lanes, int threads)
+      : along_channels(inputs.x.stride[2] != 1 && inputs.x.size[1] > 1),
+        batch(inputs.x.size[0]),
+        dim(inputs.x.size[1]),
+        length(inputs.x.size[2]),
+        width(inputs.weight.size[1]) {
+    const int64_t wanted = 2 * std::max(threads, 1);
+    channels = 1;
+    if (along_channels) {
+      const int64_t vectors = (dim + lanes - 1) / lanes;
+      const int64_t most = std::clamp<int64_t>(vectors * batch / wanted, 1, kMostChannels / lanes);
+      const int64_t tiles = (vectors + most - 1) / most;
+      channels = (vectors + tiles - 1) / tiles * lanes;
+    }
+    pitch = channels;
+    steps = kTile / pitch;
+    units = (dim + channels - 1) / channels;
+    parts = std::min(batch, (wanted + units - 1) / units);
+  }
+
+  // Steps and those that x is continued by.
+  int64_t rows() const { return length + width - 1; }
+  // Elements of a tile and of what overlaps with the next; a vector at the end may go beyond.
+  int64_t buffer(int lanes) const { return (steps + width - 1) * pitch + lanes; }
+};
+
+// The steps [begin, begin + count) of the channels [channel, channel + channels) of a batch row.
+struct Place {
+  int64_t row, channel, channels, begin, count;
+};
+
+// Copies between a (batch, dim, length) tensor of T and a buffer, line by line.
+template <class F, class T, bool kStore>
+void copy(const Tensor& tensor, const Cut& cut, Place place, F* buffer) {
+  constexpr int lanes = kLanes<F>;
+  const int64_t across = tensor.stride[1], along = tensor.stride[2];
+  const int64_t lines = cut.along_channels ? place.count : 1;
+  const int64_t count = cut.along_channels ? place.channels : place.count;
+  const int64_t stride = cut.along_channels ? across : along;
+  T* line =
+      tensor.as<T>() + place.row * tensor.stride[0] + place.channel * across + place.begin * along;
+  for (int64_t i = 0; i < lines; ++i, line += along, buffer += cut.pitch) {
+    int64_t j = 0;
+    for (; stride == 1 && j + lanes <= count; j += lanes) {
+      if constexpr (kStore)
+        store_as<F>(line + j, load(buffer + j));
+      else
+        store(buffer + j, load_as<F>(line + j));
+    }
+    for (; j < count; ++j) {
+      if constexpr (kStore)
+        line[j * stride] = static_cast<T>(buffer[j]);
+      else
+        buffer[j] = static_cast<F>(line[j * stride]);
+    }
+  }
+}
+
+// A signal of `x`'s shape and what it is continued by, as one: rows of steps, those of `edge` first
+// or, in reverse, last. An absent tensor's are zeros when read, and nowhere when written.
+template <class F, class T>
+struct Continued {
+  const Tensor &x, &edge;
+  const Cut& cut;
+  bool reverse;
+
+  void read(Place rows, F* buffer) const {
+    const int64_t lead = reverse ? 0 : cut.width - 1;
+    if (rows.begin < lead || rows.begin + rows.count > lead + cut.length)
+      std::fill_n(buffer, rows.count * cut.pitch, F(0));
+    transfer<false>(rows, buffer);
+    // The last vector of a line along time.
+    if (!cut.along_channels) std::fill_n(buffer + rows.count, kLanes<F>, F(0));
+  }
+  void write(Place rows, F* buffer) const { transfer<true>(rows, buffer); }
+
+ private:
+  template <bool kStore>
+  void transfer(Place rows, F* buffer) const {
+    const int64_t edges = cut.width - 1;
+    part<kStore>(x, reverse ? 0 : edges, cut.length, rows, buffer);
+    part<kStore>(edge, reverse ? cut.length : 0, edges, rows, buffer);
+  }
+  // What of the rows belongs to a tensor, whose own begin at the given one.
+  template <bool kStore>
+  void part(const Tensor& tensor, int64_t first, int64_t count, Place rows, F* buffer) const {
+    const int64_t begin = std::max(rows.begin, first);
+    const int64_t end = std::min(rows.begin + rows.count, first + count);
+    if (!tensor || begin >= end) return;
+    const Place place{rows.row, rows.channel, rows.channels, begin - first, end - begin};
+    copy<F, T, kStore>(tensor, cut, place, buffer + (begin - rows.begin) * cut.pitch);
+  }
+};
+
+// The vectors of a tile in groups: those of a group have the same taps. Along channels a group is
+// a column of the tile, else there is only one.
+struct Walk {
+  int64_t groups, count, stride;
+
+  Walk(const Cut& cut, int64_t steps, int lanes)
+      : groups(cut.along_channels ? cut.channels / lanes : 1),
+        count(cut.along_channels ? steps : (steps + lanes - 1) / lanes),
+        stride(cut.along_channels ? cut.pitch : lanes) {}
+};
+
+// Fetches the next tile of some tensors into the cache while this one is computed: its rows lie so
+// far apart that the processor does not see them coming.
+template <class F, class T>
+class Ahead {
+ public:
+  // The tile begins at `place`. Tensors whose lanes do not lie side by side are left out.
+  Ahead(const Cut& cut, Place place, std::initializer_list<const Tensor*> tensors) {
+    for (const Tensor* tensor : tensors) {
+      const int64_t *stride = tensor->stride, along = stride[2];
+      if (stride[cut.along_channels ? 1 : 2] != 1) continue;
+      starts_[count_] = tensor->as<const T>() + place.row * stride[0] + place.channel * stride[1] +
+                        place.begin * along;
+      strides_[count_++] = cut.along_channels ? along : kLanes<F>;
+    }
+  }
+
+  // gcc takes a function that only prefetches for one without effect, and drops calls to it.
+  __attribute__((always_inline)) void fetch(int64_t group, int64_t vector) const {
+    for (int i = 0; i < count_; ++i)
+      __builtin_prefetch(starts_[i] + group * kLanes<F> + vector * strides_[i]);
+  }
+
+ private:
+  const T* starts_[3];
+  int64_t strides_[3];
+  int count_ = 0;
+};
+
+// The taps of a tile's channels in the order of time and, last, the bias: for each group.
+template <class F>
+class Taps {
+ public:
+  Taps(const Inputs& inputs, const Cut& cut)
+      : weight_(inputs.weight),
+        bias_(inputs.bias),
+        cut_(cut),
+        reverse_(inputs.reverse),
+        groups_(Walk(cut, cut.steps, kLanes<F>).groups),
+        items_(groups_ * (cut.width + 1)) {}
+
+  void load(int64_t channel, int64_t channels) {
+    F* items = reinterpret_cast<F*>(items_.data());
+    for (int64_t k = 0; k <= cut_.width; ++k)
+      for (int64_t i = 0; i < groups_ * kLanes<F>; ++i) {
+        const int64_t c = cut_.along_channels ? i : 0;
+        items[(i / kLanes<F> * (cut_.width + 1) + k) * kLanes<F> + i % kLanes<F>] =
+            c < channels ? value(channel + c, k) : F(0);
+      }
+  }
+  const Vec<F>* of(int64_t group) { return items_.data() + group * (cut_.width + 1); }
+
+ private:
+  F value(int64_t channel, int64_t k) const {
+    if (k == cut_.width) return bias_ ? bias_(channel) : F(0);
+    return weight_(channel, reverse_ ? cut_.width - 1 - k : k);
+  }
+
+  View<F, 2> weight_;
+  View<F, 1> bias_;
+  const Cut& cut_;
+  bool reverse_;
+  int64_t groups_;
+  Buffer<Vec<F>> items_;
+};
+
+// Calls body(std::integral_constant<int, N>(), i) for vectors i to i + N of a group.
+template <class Body>
+void for_vectors(int64_t count, Body&& body) {
+  constexpr int kMost = 4;
+  int64_t i = 0;
+  for (; i + kMost <= count; i += kMost) body(std::integral_constant<int, kMost>(), i);
+  for (; i < count; ++i) body(std::integral_constant<int, 1>(), i);
+}
+
+// Adds Σ_k taps[k] p[k * step] to N vectors of a group.
+template <int N, class F>
+void correlate(const F* p, int64_t stride, int64_t step, const Vec<F>* taps, int64_t width,
+               Vec<F>* sums) {
+  for (int64_t k = 0; k < width; ++k, p += step) {
+    const Vec<F> tap = taps[k];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) sums[i] += tap * load(p + i * stride);
+  }
+}
+
+}  // namespace motion_lab::causal_conv1d::cpu::MOTION_LAB_ISA
