@@ -36,4 +36,17 @@ MOTION_LAB_PER_ISA(void forward(const Inputs& inputs, const Tensor& out, int thr
                    void backward(const Inputs& inputs, const Gradients& gradients, int threads);)
 }
 
+// float32 computation only. `device` is the tensors' own, `stream` a cudaStream_t. Of its gradients
+// the backward writes those of x and edge.
+namespace cuda {
+// Steps of a tile, and the most taps that there is shared memory for.
+constexpr int kSteps = 64, kMostTaps = 32;
+
+void forward(const Inputs& inputs, const Tensor& out, int device, uintptr_t stream);
+// `partials`, float32 and contiguous, gets what each tile of x and its edge, kSteps of them, adds
+// to the gradients of weight and, in the last row, bias: (batch * tiles, width + 1, dim).
+void backward(const Inputs& inputs, const Gradients& gradients, const Tensor& partials, int device,
+              uintptr_t stream);
+}  // namespace cuda
+
 }  // namespace motion_lab::causal_conv1d

@@ -17,6 +17,8 @@ from motion_lab.ops._checks import check_dims, check_shape, check_tensor
 from motion_lab.ops.reference import causal_conv1d as reference
 
 _OP = "causal_conv1d"
+# kMostTaps of csrc/causal_conv1d/contract.h.
+_MOST_TAPS = 32
 
 
 @overload
@@ -157,6 +159,30 @@ def _backward_cpu(*arguments: Any) -> list[Tensor]:
     return [gradient for gradient in gradients if gradient is not None]
 
 
+def _backward_gpu(*arguments: Any) -> list[Tensor]:
+    *inputs, silu, reverse, grad_out = arguments
+    x, weight, bias, initial_state = inputs
+    batch, dim, length = x.shape
+    width = weight.shape[1]
+    module, place = _native.gpu_kernels(x)
+    to_x, to_state = (None if t is None else torch.empty_like(t) for t in (x, initial_state))
+    # A part for each block that contributes, added up below: the same sum at every run.
+    parts = batch * -(-(length + width - 1) // module.causal_conv1d_steps)
+    partials = weight.new_empty(parts, width + 1, dim)
+    module.causal_conv1d_backward(
+        [_native.pack(t) for t in inputs],
+        [_native.pack(t) for t in (grad_out, to_x, to_state)],
+        _native.pack(partials),
+        silu,
+        reverse,
+        *place,
+    )
+    total = partials.sum(0)
+    to_weight = torch.empty_like(weight).copy_(total[:width].t())
+    to_bias = None if bias is None else torch.empty_like(bias).copy_(total[width])
+    return [t for t in (to_x, to_weight, to_bias, to_state) if t is not None]
+
+
 def _forward_fake(*arguments: Any) -> Tensor:
     return torch.empty_like(arguments[0])
 
@@ -170,11 +196,13 @@ _INPUTS = "Tensor x, Tensor weight, Tensor? bias, Tensor? initial_state, bool si
 _native.define(
     f"causal_conv1d_forward({_INPUTS}) -> Tensor",
     cpu=partial(_forward, _native.cpu_kernels),
+    gpu=partial(_forward, _native.gpu_kernels),
     fake=_forward_fake,
 )
 _native.define(
     f"causal_conv1d_backward({_INPUTS}, Tensor grad_out) -> Tensor[]",
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     fake=_backward_fake,
 )
 
@@ -208,6 +236,20 @@ def _convolution(library: str, *arguments: Any) -> Tensor:
     return getattr(torch.ops, library).causal_conv1d_forward(*arguments)
 
 
+def _native_call(*arguments: Any) -> Tensor:
+    x, weight = arguments[:2]
+    # The CUDA kernels compute in float32 alone, and their shared memory holds so many taps.
+    if x.is_cuda and (x.dtype == torch.float64 or weight.shape[1] > _MOST_TAPS):
+        return reference.causal_conv1d(*arguments)
+    return _convolution("motion_lab", *arguments)
+
+
+def _simt_call(*arguments: Any) -> Tensor:
+    if arguments[0].dtype == torch.float64:
+        raise NotImplementedError(f"{_OP}'s CUDA kernels compute in float32 alone")
+    return _convolution("motion_lab_simt", *arguments)
+
+
 def _torch_call(
     x: Tensor,
     weight: Tensor,
@@ -224,6 +266,51 @@ def _torch_call(
     return F.silu(out) if silu else out
 
 
-register(_OP, "native", Backend(partial(_convolution, "motion_lab"), ("cpu",), _native.problem))
+def _peer_call(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> Tensor:
+    """The package causal-conv1d, which knows no reverse, and states in one layout alone."""
+    from causal_conv1d import causal_conv1d_fn
+
+    if reverse:
+        x = x.flip(2)
+        initial_state = None if initial_state is None else initial_state.flip(2)
+    length = x.shape[2]
+    if initial_state is not None:
+        x = torch.cat([initial_state, x], dim=2)
+    out = causal_conv1d_fn(x, weight, bias, activation="silu" if silu else None)
+    out = out[:, :, out.shape[2] - length :]
+    return out.flip(2) if reverse else out
+
+
+def _peer_problem(device: str) -> str | None:
+    try:
+        import causal_conv1d  # noqa: F401
+    except ImportError as error:
+        return f"the package causal-conv1d does not import: {error}"
+    return None
+
+
+register(
+    _OP,
+    "native",
+    Backend(
+        _native_call,
+        ("cpu", "cuda"),
+        _native.problem,
+        notes={"cuda": f"float64, and more than {_MOST_TAPS} taps, by the reference"},
+    ),
+)
 register(_OP, "torch", Backend(_torch_call, ("cpu", "cuda")))
 register(_OP, "reference", Backend(reference.causal_conv1d, ("cpu", "cuda")))
+register(
+    _OP,
+    "simt",
+    Backend(_simt_call, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
+)
+register(_OP, "causal_conv1d", Backend(_peer_call, ("cuda",), _peer_problem, automatic=False))

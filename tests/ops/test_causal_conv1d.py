@@ -1,6 +1,10 @@
 """What the causal convolution means; that its kernels compute it is test_battery.py's to show."""
 
+import functools
+import importlib
 import math
+import sys
+import types
 from dataclasses import replace
 
 import pytest
@@ -8,8 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from cases.causal_conv1d import BASE, CASES, CAUSAL_CONV1D
-from cases.op import FLOATS, assert_right
-from motion_lab.ops import causal_conv1d
+from cases.op import FLOATS, assert_right, run
+from motion_lab.ops import _native, backends, causal_conv1d
+from motion_lab.ops._backends import table
+
+# The package's function hides its module of the same name.
+_causal_conv1d = importlib.import_module("motion_lab.ops.causal_conv1d")
 
 
 def test_reference_is_the_definition_written_out():
@@ -105,6 +113,43 @@ def test_signals_stay_as_they_lie():
     assert causal_conv1d(**t).transpose(1, 2).is_contiguous()
     t["x"] = t["x"].contiguous()
     assert causal_conv1d(**t).is_contiguous()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("initial_state", [False, True])
+def test_the_peers_package_is_given_what_it_knows(monkeypatch, reverse, initial_state):
+    """Its kernels run on a GPU only: here the reference stands for the package."""
+    peer = types.ModuleType("causal_conv1d")
+    peer.causal_conv1d_fn = functools.partial(causal_conv1d, backend="reference")
+    monkeypatch.setitem(sys.modules, "causal_conv1d", peer)
+    t = replace(BASE, reverse=reverse, initial_state=initial_state).arguments(torch.float32)
+    assert backends("causal_conv1d", "cuda")["causal_conv1d"] is None
+    call = table()["causal_conv1d"]["causal_conv1d"].call
+    inputs = (t[name] for name in ("x", "weight", "bias", "initial_state"))
+    torch.testing.assert_close(call(*inputs, True, reverse), causal_conv1d(**t))
+    monkeypatch.setitem(sys.modules, "causal_conv1d", None)
+    assert "does not import" in backends("causal_conv1d", "cuda")["causal_conv1d"]
+
+
+@pytest.mark.skipif(_native.problem("simt") is not None, reason="make simt has not been run")
+@pytest.mark.simt
+def test_python_and_the_cuda_kernels_agree_on_the_most_taps():
+    assert _native.simt().causal_conv1d_most_taps == _causal_conv1d._MOST_TAPS
+    t = replace(BASE, width=32, initial_state=True).arguments(torch.float32)
+    expected = run(CAUSAL_CONV1D, t, "reference")
+    torch.testing.assert_close(run(CAUSAL_CONV1D, t, "simt"), expected, rtol=1e-4, atol=1e-4)
+    t = replace(BASE, width=33).arguments(torch.float32)
+    with pytest.raises(ValueError, match="too many taps"):
+        causal_conv1d(**t, backend="simt")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("width", "dtype"), [(40, torch.float32), (4, torch.float64)])
+def test_on_a_gpu_what_the_kernels_do_not_take_is_the_references(width, dtype):
+    t = replace(BASE, width=width).arguments(dtype, "cuda")
+    found, expected = (run(CAUSAL_CONV1D, t, backend) for backend in ("native", "reference"))
+    torch.testing.assert_close(found, expected)
 
 
 def test_without_steps_the_last_state_is_the_initial_one():

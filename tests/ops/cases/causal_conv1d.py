@@ -10,6 +10,7 @@ import torch
 from hypothesis import strategies as st
 
 from cases.op import Arguments, Case, Op, Results, Target, any_layouts, normal
+from cases.selective_scan import SINGLE_ONLY
 from motion_lab.ops import causal_conv1d
 
 
@@ -62,7 +63,7 @@ CASES = {
     "one of each": Convolution(1, 1, 1, 1),
     "small": SMALL,
     "many channels": Convolution(1, 290, 70, 4, initial_state=True, layouts=("channels last",)),
-    "long": Convolution(1, 3, 4500, 4, initial_state=True),
+    "long": Convolution(1, 3, 4504, 4, initial_state=True),
     "long, reverse": replace(SINGLE, batch=1, dim=3, length=2100, reverse=True),
     "no batch": replace(SINGLE, batch=0, initial_state=True),
     "no channels": replace(SINGLE, dim=0, initial_state=True),
@@ -116,4 +117,5 @@ CAUSAL_CONV1D = Op(
             1, 3, 6, 4, initial_state=True, reverse=True, silu=False
         ),
     },
+    parts={"cuda": SINGLE_ONLY, "simt": replace(SINGLE_ONLY, core=("reverse",))},
 )
