@@ -132,8 +132,5 @@ def remarks(functions: list[Function]) -> list[str]:
                 " the occupancy is not known; add __launch_bounds__."
             )
         if function.dynamic_shared:
-            lines.append(
-                f"Dynamic shared memory: {where} takes an amount that only its launch knows; the"
-                " occupancy is that without it, an upper bound."
-            )
+            lines.append(f"Dynamic shared memory: {where}; the occupancy is at most that.")
     return ["", *dict.fromkeys(lines)] if lines else []
