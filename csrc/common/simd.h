@@ -77,54 +77,91 @@ inline void store_as(T* target, Vec<F> value) {
   for (int i = 0; i < kLanes<F>; ++i) target[i] = static_cast<T>(lanes[i]);
 }
 
-// Lanes of a and b in turn: from their first halves, or from their second ones.
-template <bool kSecond, class V, int... i>
-inline V interleave(V a, V b, std::integer_sequence<int, i...>) {
-  constexpr int lanes = sizeof...(i), first = kSecond ? lanes / 2 : 0;
+// Lane i of the result is lane from(i) of a and b together; `from` is a constexpr function.
+template <class V, class From, int... i>
+inline V shuffle(V a, V b, From from, std::integer_sequence<int, i...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-  return __builtin_shufflevector(a, b, (first + i / 2 + i % 2 * lanes)...);
+  return __builtin_shufflevector(a, b, from(i)...);
 #else
   using Mask = decltype(a < b);
-  return __builtin_shuffle(a, b, Mask{(first + i / 2 + i % 2 * lanes)...});
+  return __builtin_shuffle(a, b, Mask{from(i)...});
 #endif
 }
+template <class T, class From>
+inline Vec<T> shuffle(Vec<T> a, Vec<T> b, From from) {
+  return shuffle(a, b, from, std::make_integer_sequence<int, kLanes<T>>());
+}
 
-// Makes rows columns: interleaving the halves of the rows moves each one's place a bit on, as many
-// times as a lane has bits.
+// Takes a vector for squares of kWide units (2 or 4) of kUnit lanes side by side. Half of each
+// square comes from a, half from b: every kStep-th unit from kFirst on.
+template <class T, int kUnit, int kWide, int kFirst, int kStep>
+inline Vec<T> pick(Vec<T> a, Vec<T> b) {
+  return shuffle<T>(a, b, [](int lane) constexpr {
+    constexpr int half = kWide / 2;
+    const int unit = lane / kUnit, in_square = unit % kWide;
+    const int source = unit - in_square + kFirst + in_square % half * kStep;
+    return source * kUnit + lane % kUnit + (in_square < half ? 0 : kLanes<T>);
+  });
+}
+
+// Turns over the squares in kWide rows that lie `apart`.
+template <class T, int kUnit, int kWide>
+inline void transpose_squares(Vec<T>* rows, int apart) {
+  constexpr int half = kWide / 2;
+  Vec<T>&a = rows[0], &b = rows[apart];
+  const Vec<T> low = pick<T, kUnit, kWide, 0, 1>(a, b);
+  const Vec<T> high = pick<T, kUnit, kWide, half, 1>(a, b);
+  if constexpr (kWide == 2) {
+    a = low;
+    b = high;
+  } else {
+    Vec<T>&c = rows[2 * apart], &d = rows[3 * apart];
+    const Vec<T> other_low = pick<T, kUnit, kWide, 0, 1>(c, d);
+    const Vec<T> other_high = pick<T, kUnit, kWide, half, 1>(c, d);
+    a = pick<T, kUnit, kWide, 0, 2>(low, other_low);
+    b = pick<T, kUnit, kWide, 1, 2>(low, other_low);
+    c = pick<T, kUnit, kWide, 0, 2>(high, other_high);
+    d = pick<T, kUnit, kWide, 1, 2>(high, other_high);
+  }
+}
+
+// Makes rows columns: first squares of four lanes change places, whole, then each is turned over.
+// Processors shuffle within and among such squares faster than lane by lane.
 template <class T>
 inline void transpose(Vec<T>* rows) {
-  constexpr int lanes = kLanes<T>;
-  const std::make_integer_sequence<int, lanes> all;
-  Vec<T> other[lanes];
-  Vec<T>*from = rows, *to = other;
-  for (int bit = 1; bit < lanes; bit *= 2) {
-#pragma GCC unroll 16
-    for (int i = 0; i < lanes / 2; ++i) {
-      to[2 * i] = interleave<false>(from[i], from[i + lanes / 2], all);
-      to[2 * i + 1] = interleave<true>(from[i], from[i + lanes / 2], all);
-    }
-    std::swap(from, to);
+  constexpr int lanes = kLanes<T>, square = std::min(lanes, 4);
+  if constexpr (lanes > square)
+#pragma GCC unroll 4
+    for (int i = 0; i < square; ++i) transpose_squares<T, square, lanes / square>(rows + i, square);
+#pragma GCC unroll 4
+  for (int i = 0; i < lanes; i += square) transpose_squares<T, 1, square>(rows + i, 1);
+}
+
+// Adds halves of a vector to each other until kLeft lanes are left, and those to the target's.
+template <int kLeft, class T, class V>
+inline void add_folded(V value, T* target) {
+  if constexpr (sizeof value == kLeft * sizeof(T)) {
+    V sums;
+    std::memcpy(&sums, target, sizeof sums);
+    sums += value;
+    std::memcpy(target, &sums, sizeof sums);
+  } else {
+    typedef T Half __attribute__((vector_size(sizeof(V) / 2)));
+    Half halves[2];
+    std::memcpy(halves, &value, sizeof value);
+    add_folded<kLeft>(Half(halves[0] + halves[1]), target);
   }
-  if (from != rows) std::copy(other, other + lanes, rows);
 }
 
 // Adds the sum of the lanes of each of N vectors to the N values at target.
-template <int N, class V, class T>
-inline void add_sums(const V* vectors, T* target) {
-  constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
-  if constexpr (N == 4 && lanes >= 8) {
-    // Two rounds leave lanes whose places, modulo four, are those of the vectors.
-    const std::make_integer_sequence<int, lanes> all;
-    const auto pair = [&](V a, V b) {
-      return interleave<false>(a, b, all) + interleave<true>(a, b, all);
+template <int N, class T>
+inline void add_sums(const Vec<T>* vectors, T* target) {
+  if constexpr (N == 4 && kLanes<T> >= 4) {
+    // Neighbours added, twice: then every square of four lanes has a sum for each vector.
+    const auto pairs = [](Vec<T> a, Vec<T> b) {
+      return pick<T, 1, 4, 0, 2>(a, b) + pick<T, 1, 4, 1, 2>(a, b);
     };
-    T parts[lanes];
-    store(parts, pair(pair(vectors[0], vectors[2]), pair(vectors[1], vectors[3])));
-    for (int i = 0; i < 4; ++i) {
-      T sum = 0;
-      for (int part = i; part < lanes; part += 4) sum += parts[part];
-      target[i] += sum;
-    }
+    add_folded<4>(pairs(pairs(vectors[0], vectors[1]), pairs(vectors[2], vectors[3])), target);
   } else {
     for (int i = 0; i < N; ++i) target[i] += sum_of_lanes<T>(vectors[i]);
   }
@@ -132,62 +169,109 @@ inline void add_sums(const V* vectors, T* target) {
 
 namespace simd {
 
-// 2^f for |f| <= 0.5; p fitted for the least greatest relative error (2e-9 before rounding).
-inline Vec<float> exp2_fraction(Vec<float> f) {
+// The larger and the smaller of each lane's value and a bound. A NaN stays.
+inline Vec<float> at_least(float bound, Vec<float> x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec<float>>(
+      _mm512_max_ps(_mm512_set1_ps(bound), reinterpret_cast<__m512>(x)));
+#else
+  return x < bound ? broadcast(bound) : x;
+#endif
+}
+inline Vec<float> at_most(float bound, Vec<float> x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec<float>>(
+      _mm512_min_ps(_mm512_set1_ps(bound), reinterpret_cast<__m512>(x)));
+#else
+  return x > bound ? broadcast(bound) : x;
+#endif
+}
+
+constexpr float kLog2E = 1.44269502f;
+constexpr float kLog2ERest = 1.92596303e-8f;
+
+#if defined(__AVX512F__)
+
+// Adding it to x leaves in the lowest five bits of the sum how many 1/32 x is past an integer.
+constexpr float kExp2Magic = 393216.0f;  // 1.5 * 2^18
+
+// 2^x of N vectors, for x = k + f with k the multiple of 1/32 next to x, in six instructions: the
+// fraction of k picks from a table of roots, a cubic polynomial of f does the rest, and the
+// processor scales by the integral part. The polynomial is Taylor's, to 6e-10, so that near x = 0
+// what is missing from 1 is right too. N chains go along together: one alone is mostly waiting.
+// shifted: x + kExp2Magic, rounded.
+template <int N>
+inline void exp2(const Vec<float>* shifted, const Vec<float>* k, const Vec<float>* f,
+                 Vec<float>* result) {
+  // 2^(j / 32)
+  const Vec<float> low = {1.0f,        1.02189715f, 1.04427378f, 1.06714040f,
+                          1.09050773f, 1.11438674f, 1.13878863f, 1.16372486f,
+                          1.18920712f, 1.21524736f, 1.24185781f, 1.26905096f,
+                          1.29683955f, 1.32523664f, 1.35425555f, 1.38390989f};
+  const Vec<float> high = {1.41421356f, 1.44518081f, 1.47682615f, 1.50916443f,
+                           1.54221083f, 1.57598085f, 1.61049033f, 1.64575548f,
+                           1.68179283f, 1.71861930f, 1.75625216f, 1.79470908f,
+                           1.83400809f, 1.87416763f, 1.91520656f, 1.95714412f};
+  Vec<float> root[N], p[N];
+  const auto each = [](auto body) {
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) body(i);
+  };
+  each([&](int i) {
+    root[i] = reinterpret_cast<Vec<float>>(
+        _mm512_permutex2var_ps(reinterpret_cast<__m512>(low), reinterpret_cast<__m512i>(shifted[i]),
+                               reinterpret_cast<__m512>(high)));
+  });
+  each([&](int i) { p[i] = f[i] * 5.5504109e-2f + 0.240226507f; });
+  each([&](int i) { p[i] = p[i] * f[i] + 0.693147181f; });
+  each([&](int i) { p[i] = p[i] * f[i]; });
+  each([&](int i) { p[i] = root[i] * p[i] + root[i]; });
+  each([&](int i) {
+    result[i] = reinterpret_cast<Vec<float>>(
+        _mm512_scalef_ps(reinterpret_cast<__m512>(p[i]), reinterpret_cast<__m512>(k[i])));
+  });
+}
+
+// e^x, to about one unit in the last place.
+inline Vec<float> exp(Vec<float> x) {
+  x = at_most(89.0f, at_least(-104.0f, x));
+  const Vec<float> shifted = x * kLog2E + kExp2Magic;
+  const Vec<float> k = shifted - kExp2Magic;
+  const Vec<float> f = (x * kLog2E - k) + x * kLog2ERest;
+  Vec<float> result;
+  exp2<1>(&shifted, &k, &f, &result);
+  return result;
+}
+
+#else
+
+// ln 2 as the difference of two numbers, the first so short that its multiples are exact.
+constexpr float kLn2 = 0.693359375f;
+constexpr float kLn2Rest = 2.12194440e-4f;
+constexpr float kRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+
+// e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.38 up.
+inline Vec<float> exp(Vec<float> x) {
+  x = at_most(88.8f, at_least(-87.33654f, x));
+  const Vec<float> rounded = x * kLog2E + kRoundingMagic;
+  const Vec<float> k = rounded - kRoundingMagic;
+#if defined(__FMA__)
+  // Fused, x log2 e - k loses nothing but the constant's own rounding.
+  const Vec<float> f = (x * kLog2E - k) + x * kLog2ERest;
+#else
+  const Vec<float> f = ((x - k * kLn2) + k * kLn2Rest) * kLog2E;
+#endif
+  // 2^f for |f| <= 0.5, fitted for the least greatest relative error (2e-9 before rounding).
   Vec<float> p = f * 1.535336064e-4f + 1.339887487e-3f;
   p = p * f + 9.618437366e-3f;
   p = p * f + 5.550332470e-2f;
   p = p * f + 2.402264791e-1f;
   p = p * f + 6.931472029e-1f;
-  return p * f + 1.0f;
+  const auto power = (reinterpret_cast<Vec<int32_t>>(rounded) + 127) << 23;
+  return (p * f + 1.0f) * reinterpret_cast<Vec<float>>(power);
 }
 
-// value * 2^k for k from -126 to 128 that was rounded by adding 1.5 * 2^23.
-inline Vec<float> scale_by_rounded(Vec<float> value, Vec<float> k_plus_magic) {
-  const auto bits = reinterpret_cast<Vec<int32_t>>(k_plus_magic);
-  return value * reinterpret_cast<Vec<float>>((bits + 127) << 23);
-}
-
-constexpr float kRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-constexpr float kLog2E = 1.44269502f;
-constexpr float kLog2ERest = 1.92596303e-8f;
-// ln 2 as the difference of two numbers, the first so short that its multiples are exact.
-constexpr float kLn2 = 0.693359375f;
-constexpr float kLn2Rest = 2.12194440e-4f;
-
-// e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.38 up.
-inline Vec<float> exp(Vec<float> x) {
-  x = x < -87.33654f ? broadcast(-87.33654f) : x;  // a NaN fails both comparisons and stays
-  x = x > 88.8f ? broadcast(88.8f) : x;
-  const Vec<float> rounded = x * kLog2E + kRoundingMagic;
-  const Vec<float> k = rounded - kRoundingMagic;
-#if defined(__FMA__)
-  // Fused, x log2 e - k loses nothing but the constant's own rounding.
-  const Vec<float> fraction = (x * kLog2E - k) + x * kLog2ERest;
-#else
-  const Vec<float> fraction = ((x - k * kLn2) + k * kLn2Rest) * kLog2E;
 #endif
-  return scale_by_rounded(exp2_fraction(fraction), rounded);
-}
-
-// ln x for normal positive x, to about two units in the last place.
-inline Vec<float> log(Vec<float> x) {
-  // x = (1 + m) 2^k with 1 + m in [sqrt(1/2), sqrt(2)).
-  const auto bits = reinterpret_cast<Vec<int32_t>>(x);
-  const Vec<int32_t> exponent = (bits - 0x3f3504f3) >> 23;
-  const Vec<float> m = reinterpret_cast<Vec<float>>(bits - (exponent << 23)) - 1.0f;
-  const Vec<float> k = __builtin_convertvector(exponent, Vec<float>);
-  // ln(1 + m) = m - m^2/2 + m^3 p(m), p fitted for the least greatest relative error.
-  Vec<float> p = m * -7.634474193e-2f + 1.276156811e-1f;
-  p = p * m - 1.316018664e-1f;
-  p = p * m + 1.420175950e-1f;
-  p = p * m - 1.662335705e-1f;
-  p = p * m + 2.000122681e-1f;
-  p = p * m - 2.500082104e-1f;
-  p = p * m + 3.333333171e-1f;
-  const Vec<float> square = m * m;
-  return (m + (p * m * square - 0.5f * square - k * kLn2Rest)) + k * kLn2;
-}
 
 template <double (*function)(double)>
 inline Vec<double> each_lane(Vec<double> x) {
@@ -199,28 +283,26 @@ inline Vec<double> each_lane(Vec<double> x) {
 
 // float64 is for verification: the library's functions, lane by lane.
 inline Vec<double> exp(Vec<double> x) { return each_lane<std::exp>(x); }
-inline Vec<double> log1p(Vec<double> x) { return each_lane<std::log1p>(x); }
 
-// 1/x to twelve bits, for normal x.
-inline Vec<float> rough_reciprocal(Vec<float> x) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<Vec<float>>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x)));
-#elif defined(__AVX__)
-  return reinterpret_cast<Vec<float>>(_mm256_rcp_ps(reinterpret_cast<__m256>(x)));
-#else
-  return 1.0f / x;
-#endif
+// ln(1 + x) for x from 0 to 1.
+inline Vec<double> log1p_to_1(Vec<double> x) { return each_lane<std::log1p>(x); }
+inline Vec<float> log1p_to_1(Vec<float> x) {
+  // ln(1 + x) / x, fitted for the least greatest relative error (5e-9 before rounding).
+  Vec<float> p = x * -3.24402417e-3f + 1.98514578e-2f;
+  p = p * x - 5.69595257e-2f;
+  p = p * x + 1.06036546e-1f;
+  p = p * x - 1.53055921e-1f;
+  p = p * x + 1.96759391e-1f;
+  p = p * x - 2.49541336e-1f;
+  p = p * x + 3.33299624e-1f;
+  p = p * x - 4.99999024e-1f;
+  return (p * x + 1.0f) * x;
 }
 
-// ln(1 + x) for x >= 0; the last term gives back what 1 + x lost, less than half of its last place.
-inline Vec<float> log1p(Vec<float> x) {
-  const Vec<float> sum = 1.0f + x;
-  return log(sum) + (x - (sum - 1.0f)) * rough_reciprocal(sum);
-}
-
+// ln(1 + e^x), and x from 20 on, as torch has it.
 template <class V>
 inline V softplus(V x) {
-  const V y = log1p(exp(x < 20 ? x : V{} + 20));
+  const V y = (x > 0 ? x : V{}) + log1p_to_1(exp(x > 0 ? -x : x));
   return x > 20 ? x : y;
 }
 

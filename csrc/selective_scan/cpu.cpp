@@ -7,18 +7,29 @@ namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
 
 // Advances N states over the steps of a chunk, and adds what they give to y.
-template <int N, class F, class Item>
+template <int N, class F, class Item, class EachStep>
 void advance(const Vec<F>* d, const Vec<F>* dx, int steps, const Vec<F>* rate, Vec<F>* h,
-             const Item* b, int64_t b_step, const Item* c, int64_t c_step, Vec<F>* y) {
-  const Decay<F> decay;
-  Vec<F> state[N];
-  for (int n = 0; n < N; ++n) state[n] = h[n];
+             const Item* b, int64_t b_step, const Item* c, int64_t c_step, Vec<F>* y,
+             EachStep each_step) {
+  constexpr int kGroup = std::min(N, 4);
+  Vec<F> state[N], rates[N];
+  for (int n = 0; n < N; ++n) {
+    state[n] = h[n];
+    rates[n] = rate[n];
+  }
   for (int t = 0; t < steps; ++t, b += b_step, c += c_step) {
+    each_step(t);
     Vec<F> even = y[t], odd{};  // two chains, each half as long
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      state[n] = decay.at(d[t], rate[n]) * state[n] + dx[t] * b[n];
-      (n % 2 ? odd : even) += state[n] * c[n];
+    for (int first = 0; first < N; first += kGroup) {
+      Vec<F> e[kGroup];
+      Decay<F>::template of<kGroup>(d[t], rates + first, e);
+#pragma GCC unroll 8
+      for (int i = 0; i < kGroup; ++i) {
+        const int n = first + i;
+        state[n] = e[i] * state[n] + dx[t] * b[n];
+        (n % 2 ? odd : even) += state[n] * c[n];
+      }
     }
     y[t] = even + odd;
   }
@@ -68,10 +79,9 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
     const bool stays = chunk + 1 < std::min(first_chunk + visit, sequence.chunks());
     const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
     const Ahead ahead(Steps(sequence, stays ? chunk + 1 : first_chunk, inputs.reverse),
-                      sequence.row, plan.blocks[task.first + next],
+                      sequence.row, plan.blocks[task.first + next], false,
                       {&inputs.delta, &inputs.u, &inputs.z, &outputs.out});
     for (int t = 0; t < steps.count; ++t) {
-      ahead.fetch(t);
       d[t] += bias;
       if (inputs.delta_softplus) d[t] = simd::softplus(d[t]);
       y[t] = skip * x[t];
@@ -79,8 +89,11 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
     }
     const auto* b = B.at((chunk - first_chunk) * kChunk);
     const auto* c = C.at((chunk - first_chunk) * kChunk);
+    const int64_t parts = std::max<int64_t>(states / kTogether, 1);
     for_states<kTogether>(states, [&](auto together, int64_t n) {
-      advance<together, F>(d, x, steps.count, rate + n, h + n, b + n, B.step(), c + n, C.step(), y);
+      advance<together, F>(
+          d, x, steps.count, rate + n, h + n, b + n, B.step(), c + n, C.step(), y,
+          [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether, parts); });
     });
     if (inputs.z) {
       load_tile<F>(inputs.z, sequence.row, block, steps, x);
@@ -133,7 +146,6 @@ void step_of(const Step& arguments, int threads) {
   const View<F, 1> D(arguments.D), delta_bias(arguments.delta_bias);
   const int64_t batches = u.size[0], channels = u.size[1], states = A.size[1];
   const int64_t group_size = channels / B.size[1], blocks = (channels + lanes - 1) / lanes;
-  const Decay<F> decay;
 
   parallel_ranges(batches * blocks, threads, [&](int64_t begin, int64_t end, int) {
     for (int64_t at = begin; at < end; ++at) {
@@ -160,8 +172,10 @@ void step_of(const Step& arguments, int threads) {
         const V now = V{} + steps[i];
         for (int64_t n = 0; n < states; n += lanes) {
           const int64_t count = std::min(lanes, states - n);
-          const V after = decay.at(now, Decay<F>::scaled(rate.get(n, count))) * h.get(n, count) +
-                          inputs[i] * from.get(n, count);
+          const V scaled = Decay<F>::scaled(rate.get(n, count));
+          V e;
+          Decay<F>::template of<1>(now, &scaled, &e);
+          const V after = e * h.get(n, count) + inputs[i] * from.get(n, count);
           h.set(n, count, after);
           products[i] += after * to.get(n, count);
         }

@@ -6,6 +6,7 @@
 // Chunk by chunk from the last, the states are computed again from the forward's checkpoints.
 #include "selective_scan/cpu_blocks.h"
 #include "selective_scan/cpu_decay.h"
+#include "selective_scan/math.h"
 
 namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
@@ -137,21 +138,21 @@ struct Signals {
 };
 
 // N states from n on: forwards over the chunk once more, then backwards.
-template <int N, class F, bool kUniform, class Item>
-void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled_rate, const Vec<F>* rate,
+template <int N, class F, bool kUniform, class Item, class EachStep>
+void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled, const Vec<F>* rate,
            const Vec<F>* start, Vec<F>* q, Vec<F>* dA, const Item* b, int64_t b_step, const Item* c,
            int64_t c_step, bool gated, CoefficientSums<F, kUniform>& dB,
-           CoefficientSums<F, kUniform>& dC) {
+           CoefficientSums<F, kUniform>& dC, EachStep each_step) {
   using V = Vec<F>;
-  const Decay<F> decay;
   V state[kChunk + 1][N], e[kChunk][N];
   V h[N];
   for (int i = 0; i < N; ++i) state[0][i] = h[i] = start[i];
   for (int t = 0; t < steps; ++t) {
+    each_step(t);
     V y = s.y[t];
+    Decay<F>::template of<N>(s.d[t], scaled, e[t]);
 #pragma GCC unroll 8
     for (int i = 0; i < N; ++i) {
-      e[t][i] = decay.at(s.d[t], scaled_rate[i]);
       state[t + 1][i] = h[i] = e[t][i] * h[i] + s.dx[t] * b[t * b_step + i];
       if (gated) y += h[i] * c[t * c_step + i];
     }
@@ -206,7 +207,7 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
   CoefficientSums<F, kUniform> dC(sums.C, sums, plan, task, C.constant());
   Buffer<V> rates(blocks * states), scaled(blocks * states);
   Buffer<V> carried(blocks * states), dA(blocks * states), start(states);
-  Buffer<V> dD(blocks), dbias(blocks);
+  Buffer<CompensatedSum<V>> dD(blocks), dbias(blocks);
   dA.zero(blocks * states);
   dD.zero(blocks);
   dbias.zero(blocks);
@@ -239,11 +240,10 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     const bool stays = chunk > first_chunk;
     const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
     const Ahead ahead(Steps(sequence, stays ? chunk - 1 : last_chunk, inputs.reverse), sequence.row,
-                      plan.blocks[task.first + next],
+                      plan.blocks[task.first + next], true,
                       {&inputs.delta, &inputs.u, &gradients.out, &inputs.z, &gradients.u,
                        &gradients.delta, &gradients.z});
     for (int t = 0; t < steps.count; ++t) {
-      ahead.fetch(t);
       s.d[t] += bias;
       slope[t] = V{} + 1;
       if (inputs.delta_softplus) {
@@ -261,11 +261,14 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     dC.begin(steps);
     const auto* b = B.at((chunk - first_chunk) * kChunk);
     const auto* c = C.at((chunk - first_chunk) * kChunk);
-    for_states<4>(states, [&](auto together, int64_t n) {
-      sweep<together, F, kUniform>(s, steps.count, n, &scaled[i * states + n],
-                                   &rates[i * states + n], &start[n], &carried[i * states + n],
-                                   &dA[i * states + n], b + n, B.step(), c + n, C.step(), gated, dB,
-                                   dC);
+    constexpr int kTogether = 4;
+    const int64_t parts = std::max<int64_t>(states / kTogether, 1);
+    for_states<kTogether>(states, [&](auto together, int64_t n) {
+      sweep<together, F, kUniform>(
+          s, steps.count, n, &scaled[i * states + n], &rates[i * states + n], &start[n],
+          &carried[i * states + n], &dA[i * states + n], b + n, B.step(), c + n, C.step(), gated,
+          dB, dC,
+          [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether, parts); });
     });
     dB.end_block(block);
     dC.end_block(block);
@@ -277,13 +280,16 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
       }
       store_tile<F>(gradients.z, sequence.row, block, steps, s.y);
     }
+    V to_D{}, to_bias{};
     for (int t = 0; t < steps.count; ++t) {
-      dD[i] += s.g[t] * s.x[t];
+      to_D += s.g[t] * s.x[t];
       const V to_delta = (s.to_rate[t] + s.x[t] * s.to_input[t]) * slope[t];
-      dbias[i] += to_delta;
+      to_bias += to_delta;
       s.x[t] = skip * s.g[t] + s.d[t] * s.to_input[t];
       s.d[t] = to_delta;
     }
+    dD[i].add(to_D);
+    dbias[i].add(to_bias);
     store_tile<F>(gradients.u, sequence.row, block, steps, s.x);
     store_tile<F>(gradients.delta, sequence.row, block, steps, s.d);
   };
@@ -305,8 +311,8 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     if (initial) store_states(matrix_of(initial, sequence.index), block, &carried[i * states]);
     F* to_A = sums.A.slice(sequence.index) + block.channel;
     for (int64_t n = 0; n < states; ++n) store_lanes(to_A + n * dim, dA[i * states + n], block);
-    store_lanes(sums.D.slice(sequence.index) + block.channel, dD[i], block);
-    store_lanes(sums.delta_bias.slice(sequence.index) + block.channel, dbias[i], block);
+    store_lanes(sums.D.slice(sequence.index) + block.channel, dD[i].sum, block);
+    store_lanes(sums.delta_bias.slice(sequence.index) + block.channel, dbias[i].sum, block);
   }
 }
 

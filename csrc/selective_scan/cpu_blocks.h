@@ -152,27 +152,37 @@ struct TilePlace {
 
   // Time is what lies side by side, forwards or backwards.
   bool along_time() const { return time_stride == 1 || time_stride == -1; }
+  // Of `count` steps from t on, as they lie in memory along time: the first, and which step the
+  // i-th is.
+  int64_t lowest(int t, int count) const { return time_stride > 0 ? t : -(t + count - 1); }
+  int column(int t, int i, int count) const { return t + (time_stride > 0 ? i : count - 1 - i); }
 };
 
 // Fetches tiles into the cache, a little at every step: their rows lie so far apart that the
 // processor does not see them coming.
 class Ahead {
  public:
-  // As far as tensors are there, and a row of them has neighbouring channels or steps.
-  Ahead(Steps steps, int64_t row, Block block, std::initializer_list<const Tensor*> tensors) {
+  // As far as tensors are there, and a row of them has neighbouring channels or steps. Chunks may
+  // come in the order of the scan or from the last: of a cache line that two of them share, the
+  // earlier one has brought it.
+  Ahead(Steps steps, int64_t row, Block block, bool from_last,
+        std::initializer_list<const Tensor*> tensors) {
     for (const Tensor* tensor : tensors) {
       if (!*tensor) continue;
       const TilePlace at(*tensor, row, block, steps);
       const int64_t bytes = size_of(tensor->dtype);
+      const int64_t first = at.along_time() && !from_last ? kRows - 1 : 0;
       if (at.along_time() || at.channel_stride == 1)
-        tiles_[count_++] = {tensor->as<const char>() + at.offset * bytes, at.channel_stride * bytes,
-                            at.time_stride * bytes, at.along_time()};
+        tiles_[count_++] = {tensor->as<const char>() + (at.offset + first * at.time_stride) * bytes,
+                            at.channel_stride * bytes, at.time_stride * bytes, at.along_time()};
     }
   }
 
+  // Part `part` of `parts`, a step's share. More at a time than the processor has places for would
+  // make it wait, so there should be work in between.
   // gcc takes a function that only prefetches for one without effect, and drops calls to it.
-  __attribute__((always_inline)) void fetch(int step) const {
-    for (int i = 0; i < count_; ++i) {
+  __attribute__((always_inline)) void fetch(int step, int64_t part, int64_t parts) const {
+    for (int64_t i = part; i < count_; i += parts) {
       const Tile& tile = tiles_[i];
       const int64_t channel = tile.along_time ? step % kRows : 0;
       const int64_t time = tile.along_time ? step / kRows * kRows : step;
@@ -205,11 +215,13 @@ void load_tile(const Tensor& source, int64_t row, Block block, Steps steps, Vec<
     } else if (block.count == lanes && at.along_time()) {
       // Squares, row by row, turned over; backwards in time the last column is the first step.
       for (; t + lanes <= steps.count; t += lanes) {
-        const T* first = start + (at.time_stride > 0 ? t : -(t + lanes - 1));
-        Vec<F>* square = tile + t;
+        Vec<F> square[lanes];
+        const T* first = start + at.lowest(t, lanes);
+#pragma GCC unroll 16
         for (int c = 0; c < lanes; ++c) square[c] = load_as<F>(first + c * at.channel_stride);
         transpose<F>(square);
-        if (at.time_stride < 0) std::reverse(square, square + lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes; ++i) tile[at.column(t, i, lanes)] = square[i];
       }
     }
     if (t == steps.count) return;
@@ -233,11 +245,12 @@ void store_tile(const Tensor& target, int64_t row, Block block, Steps steps, con
       for (; t < steps.count; ++t) store_as<F>(start + t * at.time_stride, tile[t]);
     } else if (block.count == lanes && at.along_time()) {
       for (; t + lanes <= steps.count; t += lanes) {
-        T* first = start + (at.time_stride > 0 ? t : -(t + lanes - 1));
         Vec<F> square[lanes];
-        std::copy(tile + t, tile + t + lanes, square);
-        if (at.time_stride < 0) std::reverse(square, square + lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes; ++i) square[i] = tile[at.column(t, i, lanes)];
         transpose<F>(square);
+        T* first = start + at.lowest(t, lanes);
+#pragma GCC unroll 16
         for (int c = 0; c < lanes; ++c) store_as<F>(first + c * at.channel_stride, square[c]);
       }
     }

@@ -58,7 +58,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // A lane's own sums over time: of the state's rate and constant coefficients, and, a share of
   // the steps each, of the channel's skip and bias. Several rounds carry theirs in `partials`.
-  float q = 0.0f, to_A = 0.0f, to_B = 0.0f, to_C = 0.0f, to_D = 0.0f, to_bias = 0.0f;
+  float q = 0.0f, to_A = 0.0f, to_B = 0.0f, to_C = 0.0f;
+  CompensatedSum<float> to_D{}, to_bias{};
   float rate = 0.0f, b = 0.0f, c = 0.0f;
   const auto per_state = [&](float* base, int64_t n) -> float& {
     return base[(job.sequence * dim + channel) * states + n];
@@ -228,8 +229,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     __syncthreads();
     for (int t = lane; t < steps.count; t += kStates) {
       if (!there) continue;
-      to_bias += s.to_rate[t][own];
-      to_D += s.to_input[t][own];
+      to_bias.add(s.to_rate[t][own]);
+      to_D.add(s.to_input[t][own]);
     }
   }
 
@@ -240,8 +241,8 @@ __global__ void __launch_bounds__(kThreads, 2)
       *state_of(gradients.initial_state, job.sequence, channel, n) = q;
     store_state(round);
   }
-  const float bias_sum = sum_over_lanes<kStates>({to_bias});
-  const float D_sum = sum_over_lanes<kStates>({to_D});
+  const float bias_sum = sum_over_lanes<kStates>({to_bias.sum});
+  const float D_sum = sum_over_lanes<kStates>({to_D.sum});
   if (there && lane == 0) {
     partials.delta_bias[job.sequence * dim + channel] = bias_sum;
     partials.D[job.sequence * dim + channel] = D_sum;
