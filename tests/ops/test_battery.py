@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import OPS
-from cases.op import CPU, CUDA, LAYOUTS, TARGETS, assert_right, dense, random_gradients, run
+from cases.op import (
+    CPU,
+    CUDA,
+    LAYOUTS,
+    TARGETS,
+    assert_nearly_same,
+    assert_right,
+    dense,
+    random_gradients,
+    run,
+)
 
 
 def for_every_op(targets=TARGETS, only=lambda op, *row: True, **choices):
@@ -24,11 +34,7 @@ def for_every_op(targets=TARGETS, only=lambda op, *row: True, **choices):
     for op, target in itertools.product(OPS, targets):
         if not target.written_for(op.name):
             continue
-        marks = []
-        if target is not CPU:
-            problem = target.problem(op.name)
-            marks = [getattr(pytest.mark, target.name)]
-            marks += [pytest.mark.skip(reason=problem)] if problem else []
+        marks = target.marks(op.name)
         for row in itertools.product(*(of(op, target) for of in choices.values())):
             if not only(op, *row):
                 continue
@@ -38,7 +44,7 @@ def for_every_op(targets=TARGETS, only=lambda op, *row: True, **choices):
 
 
 def all_cases(op, target):
-    return op.cases
+    return [name for name, case in op.cases.items() if target.name in case.targets]
 
 
 def core_cases(op, target):
@@ -69,14 +75,6 @@ def assert_same_bits(found, expected):
     for name, x in expected.items():
         assert found[name].dtype == x.dtype, name
         assert torch.equal(found[name], x), name
-
-
-def assert_nearly_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, x in expected.items():
-        size = float(x.nan_to_num(neginf=0).abs().max())
-        tolerance = {"rtol": 2 * torch.finfo(x.dtype).eps, "atol": 1e-5 * (1 + size)}
-        torch.testing.assert_close(found[name], x, **tolerance)
 
 
 @for_every_op(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -86,6 +87,7 @@ class Case:
     dtypes: tuple[torch.dtype, ...] = FLOATS  # those that the case is worth running in
     layouts: tuple[str, ...] = ("plain",)  # of the tensors, in turn
     seed: int = 0
+    targets: tuple[str, ...] = ("cpu", "simt", "cuda")  # those that it does not take too long
 
     def make(self, dtype: torch.dtype, draw: torch.Generator) -> Arguments:
         """The arguments, of which the main ones have that dtype."""
@@ -115,6 +117,14 @@ class Target:
         if self.device == "cuda" and not torch.cuda.is_available():
             return "no CUDA device"
         return backends(op, self.device)[self.backend]
+
+    def marks(self, op: str) -> list[Any]:
+        """What pytest is to know of a test of that op on it."""
+        if self is CPU:
+            return []
+        problem = self.problem(op)
+        skips = [pytest.mark.skip(reason=problem)] if problem else []
+        return [getattr(pytest.mark, self.name), *skips]
 
     @property
     def ops(self) -> Any:
@@ -254,6 +264,15 @@ def assert_close_enough(ours: Results, low: Results, truth: Results) -> None:
         dtype = ours[name].dtype
         allowed = 2 * low_error + (1e-12 if dtype == torch.float64 else 1e-6) * (1 + size)
         assert error <= allowed, f"{name}, {dtype}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+def assert_nearly_same(found: Results, expected: Results) -> None:
+    """For one thing computed in two ways, in the same precision."""
+    assert found.keys() == expected.keys()
+    for name, x in expected.items():
+        size = float(x.nan_to_num(neginf=0).abs().max()) if x.numel() else 0.0
+        tolerance = {"rtol": 2 * torch.finfo(x.dtype).eps, "atol": 1e-5 * (1 + size)}
+        torch.testing.assert_close(found[name], x, **tolerance)
 
 
 @functools.cache

@@ -102,6 +102,12 @@ CASES = {
     "larger": replace(SINGLE, dim=36, length=100, B="constant", C="2"),
     "a memory that hardly fades": replace(SINGLE, batch=1, dim=8, length=300, fading=False),
     "long": replace(SINGLE, batch=1, dim=8, length=500, state=3),
+    # Beyond mamba-ssm's documented limits.
+    "300 states": replace(SINGLE, batch=1, dim=3, length=33, state=300, initial_state=True),
+    "70,000 channels": replace(
+        SINGLE, batch=1, dim=70_000, length=3, state=2, targets=("cpu", "cuda")
+    ),
+    "unaligned": replace(BASE, length=33, layouts=("a part",)),
     "no batch": replace(SINGLE, batch=0, initial_state=True),
     "no channels": replace(SINGLE, dim=0, B="1", C="1", initial_state=True),
     "no steps": replace(SINGLE, length=0, B="1", C="1", initial_state=True),
