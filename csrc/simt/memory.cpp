@@ -83,6 +83,13 @@ struct Memory::Region {
   }
 };
 
+struct Memory::Conflict {
+  enum class Kind { none, unwritten, race };
+
+  Kind kind = Kind::none;
+  std::string text;
+};
+
 Memory::Memory() = default;
 Memory::~Memory() = default;
 
@@ -182,27 +189,28 @@ bool Memory::reads_ordered(const Cell& cell, const Actor& actor) const {
   return true;
 }
 
-std::string Memory::conflict(const Cell& cell, const Region& region, Access kind,
-                             const Actor& actor) const {
+Memory::Conflict Memory::conflict(const Cell& cell, const Region& region, Access kind,
+                                  const Actor& actor) const {
   const Stamp start = region.shared() ? block_start_ : launch_start_;
-  const auto clash = [&](const char* done, const Cell::Last& last) {
+  const auto clash = [&](const char* done, const Cell::Last& last) -> Conflict {
     const std::string who = last.stamp < block_start_
                                 ? "another block"
                                 : "thread " + std::to_string(last.thread) + " of the block";
-    return "which " + who + " " + done + " at " + source_of(unpack_code(last.code)) +
-           ", with no barrier between";
+    return {Conflict::Kind::race, "which " + who + " " + done + " at " +
+                                      source_of(unpack_code(last.code)) +
+                                      ", with no barrier between"};
   };
   const auto open = [&](const Cell::Last& last) {
     return last.stamp >= start && !ordered(last.stamp, last.thread, actor);
   };
   if (region.shared() && kind != Access::write && cell.write.stamp < start &&
       cell.update.stamp < start)
-    return "which no thread of this block has written";
+    return {Conflict::Kind::unwritten, "which no thread of this block has written"};
   if (open(cell.write)) return clash("wrote", cell.write);
   if (kind != Access::update && open(cell.update)) return clash("updated", cell.update);
   if (kind == Access::read) return {};
   if (!region.shared() && !ordered(cell.read_by_earlier_block, kNobody, actor))
-    return "which another block has read, with no fence between";
+    return {Conflict::Kind::race, "which another block has read, with no fence between"};
   if (cell.read.stamp >= start && !reads_ordered(cell, actor)) return clash("read", cell.read);
   return {};
 }
@@ -240,10 +248,10 @@ std::string Memory::access(const void* pointer, size_t bytes, Access kind, const
     const size_t at = address + i - region->begin;
     if (at >= region->cells.size() || !region->cells[at].element) return outside(address + i);
     Cell& cell = region->cells[at];
-    const std::string found = conflict(cell, *region, kind, actor);
-    if (!found.empty())
-      return (found.find(" at ") == std::string::npos ? "" : "race: ") + described(kind, bytes) +
-             "of " + name(address, *region) + ", " + found;
+    const Conflict found = conflict(cell, *region, kind, actor);
+    if (found.kind != Conflict::Kind::none)
+      return (found.kind == Conflict::Kind::race ? "race: " : "") + described(kind, bytes) + "of " +
+             name(address, *region) + ", " + found.text;
     note(cell, *region, kind, actor);
   }
   return {};

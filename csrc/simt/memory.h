@@ -51,15 +51,15 @@ class Memory {
   std::string access(const void* address, size_t bytes, Access kind, const Actor& actor);
 
  private:
-  struct Cell;    // a byte
-  struct Region;  // bytes in a row
+  struct Cell;      // a byte
+  struct Region;    // bytes in a row
+  struct Conflict;  // what is wrong with touching a byte
 
   void lay_out(const std::vector<Region>& shared);
   Region* region_of(uintptr_t address);
   bool ordered(Stamp stamp, int thread, const Actor& actor) const;
   bool reads_ordered(const Cell& cell, const Actor& actor) const;
-  std::string conflict(const Cell& cell, const Region& region, Access kind,
-                       const Actor& actor) const;
+  Conflict conflict(const Cell& cell, const Region& region, Access kind, const Actor& actor) const;
   void note(Cell& cell, const Region& region, Access kind, const Actor& actor) const;
   std::string name(uintptr_t address, const Region& region) const;
   std::string whereabouts(uintptr_t address) const;

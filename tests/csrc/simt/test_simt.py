@@ -132,6 +132,7 @@ FAULTS = {
     "shuffle_for_a_barrier": "race: reads 4 bytes of shared staged",
     "atomic_beside_a_plain_write": r"race: updates 4 bytes of shared sum \+ 0, which thread 0",
     "blocks_that_share_an_element": "race: writes 4 bytes of element .* which another block wrote",
+    "write_of_what_another_block_read": "race: .* which another block has read, with no",
     "misaligned_vector": "misaligned: touches 'struct float4' 4 bytes past a multiple of 16",
     "misaligned_whole_vector": "misaligned: touches 'const struct float4' 4 bytes past a multiple",
     "read_past_the_end": r"reads 4 bytes outside .*: 0 bytes past the end of element \(63\)",

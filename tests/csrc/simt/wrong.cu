@@ -172,6 +172,15 @@ __global__ void blocks_that_share_an_element(Floats x) {
   x.data[threadIdx.x] = static_cast<float>(blockIdx.x);  // fault
 }
 
+// The second block has read it as well, before it writes.
+__global__ void write_of_what_another_block_read(Floats x) {
+  const float read = x.data[threadIdx.x];
+  if (blockIdx.x == 0)
+    x.data[32 + threadIdx.x] = read;
+  else
+    x.data[threadIdx.x] = read + 1.0f;  // fault
+}
+
 __global__ void misaligned_vector(Floats x) {
   auto* vectors = reinterpret_cast<float4*>(x.data + 1);
   vectors[threadIdx.x].x = 1.0f;  // fault
@@ -242,6 +251,7 @@ Kernels wrong_kernels() {
       KERNEL(shuffle_for_a_barrier, 1, 32),
       KERNEL(atomic_beside_a_plain_write, 1, 32),
       KERNEL(blocks_that_share_an_element, 2, 32),
+      KERNEL(write_of_what_another_block_read, 2, 32),
       KERNEL(misaligned_vector, 1, 4),
       KERNEL(misaligned_whole_vector, 1, 4),
       KERNEL(read_past_the_end, 1, 32),
