@@ -121,17 +121,6 @@ struct Continued {
   }
 };
 
-// The vectors of a tile in groups: those of a group have the same taps. Along channels a group is
-// a column of the tile, else there is only one.
-struct Walk {
-  int64_t groups, count, stride;
-
-  Walk(const Cut& cut, int64_t steps, int lanes)
-      : groups(cut.along_channels ? cut.channels / lanes : 1),
-        count(cut.along_channels ? steps : (steps + lanes - 1) / lanes),
-        stride(cut.along_channels ? cut.pitch : lanes) {}
-};
-
 // Fetches the next tile of some tensors into the cache while this one is computed: its rows lie so
 // far apart that the processor does not see them coming.
 template <class F, class T>
@@ -149,9 +138,9 @@ class Ahead {
   }
 
   // gcc takes a function that only prefetches for one without effect, and drops calls to it.
-  __attribute__((always_inline)) void fetch(int64_t group, int64_t vector) const {
+  __attribute__((always_inline)) void fetch(int64_t column, int64_t vector) const {
     for (int i = 0; i < count_; ++i)
-      __builtin_prefetch(starts_[i] + group * kLanes<F> + vector * strides_[i]);
+      __builtin_prefetch(starts_[i] + column * kLanes<F> + vector * strides_[i]);
   }
 
  private:
@@ -160,7 +149,16 @@ class Ahead {
   int count_ = 0;
 };
 
-// The taps of a tile's channels in the order of time and, last, the bias: for each group.
+// The vectors of a tile whose taps are the same: of a vector of channels, or of one channel all.
+template <class F>
+struct Column {
+  int64_t index;
+  int64_t first, stride, count;  // in a buffer
+  int64_t pitch, width;
+  const Vec<F>* taps;  // in the order of time and, last, the bias
+};
+
+// The taps of a tile's channels.
 template <class F>
 class Taps {
  public:
@@ -169,19 +167,28 @@ class Taps {
         bias_(inputs.bias),
         cut_(cut),
         reverse_(inputs.reverse),
-        groups_(Walk(cut, cut.steps, kLanes<F>).groups),
-        items_(groups_ * (cut.width + 1)) {}
+        items_(columns() * each()) {}
+
+  int64_t columns() const { return cut_.along_channels ? cut_.channels / kLanes<F> : 1; }
+  int64_t each() const { return cut_.width + 1; }
 
   void load(int64_t channel, int64_t channels) {
     F* items = reinterpret_cast<F*>(items_.data());
-    for (int64_t k = 0; k <= cut_.width; ++k)
-      for (int64_t i = 0; i < groups_ * kLanes<F>; ++i) {
-        const int64_t c = cut_.along_channels ? i : 0;
-        items[(i / kLanes<F> * (cut_.width + 1) + k) * kLanes<F> + i % kLanes<F>] =
+    for (int64_t i = 0; i < columns() * kLanes<F>; ++i) {
+      const int64_t c = cut_.along_channels ? i : 0;
+      for (int64_t k = 0; k < each(); ++k)
+        items[(i / kLanes<F> * each() + k) * kLanes<F> + i % kLanes<F>] =
             c < channels ? value(channel + c, k) : F(0);
-      }
+    }
   }
-  const Vec<F>* of(int64_t group) { return items_.data() + group * (cut_.width + 1); }
+
+  Column<F> column(int64_t index, int64_t steps) {
+    const Vec<F>* taps = items_.data() + index * each();
+    if (cut_.along_channels)
+      return {index, index * kLanes<F>, cut_.pitch, steps, cut_.pitch, cut_.width, taps};
+    const int64_t vectors = (steps + kLanes<F> - 1) / kLanes<F>;
+    return {0, 0, kLanes<F>, vectors, cut_.pitch, cut_.width, taps};
+  }
 
  private:
   F value(int64_t channel, int64_t k) const {
@@ -193,11 +200,10 @@ class Taps {
   View<F, 1> bias_;
   const Cut& cut_;
   bool reverse_;
-  int64_t groups_;
   Buffer<Vec<F>> items_;
 };
 
-// Calls body(std::integral_constant<int, N>(), i) for vectors i to i + N of a group.
+// Calls body(std::integral_constant<int, N>(), i) for vectors i to i + N of a column.
 template <class Body>
 void for_vectors(int64_t count, Body&& body) {
   constexpr int kMost = 4;
@@ -206,14 +212,13 @@ void for_vectors(int64_t count, Body&& body) {
   for (; i < count; ++i) body(std::integral_constant<int, 1>(), i);
 }
 
-// Adds Σ_k taps[k] p[k * step] to N vectors of a group.
+// Adds Σ_k tap_k p[k * step] to N vectors of a column, the first of which lies at p.
 template <int N, class F>
-void correlate(const F* p, int64_t stride, int64_t step, const Vec<F>* taps, int64_t width,
-               Vec<F>* sums) {
-  for (int64_t k = 0; k < width; ++k, p += step) {
-    const Vec<F> tap = taps[k];
+void correlate(const Column<F>& column, const F* p, int64_t step, Vec<F>* sums) {
+  for (int64_t k = 0; k < column.width; ++k, p += step) {
+    const Vec<F> tap = column.taps[k];
 #pragma GCC unroll 4
-    for (int i = 0; i < N; ++i) sums[i] += tap * load(p + i * stride);
+    for (int i = 0; i < N; ++i) sums[i] += tap * load(p + i * column.stride);
   }
 }
 
