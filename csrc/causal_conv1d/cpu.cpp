@@ -70,7 +70,7 @@ template <class T>
 void forward_of(const Inputs& inputs, const Tensor& out, int threads) {
   using F = compute_t<T>;
   const Cut cut(inputs, kLanes<F>, threads);
-  const int64_t edges = cut.width - 1, kept = edges * cut.pitch;
+  const int64_t edges = cut.width - 1, kept = edges * cut.channels;
   const Continued<F, T> p{inputs.x, inputs.edge, cut, inputs.reverse};
 
   parallel_ranges(cut.units * cut.batch, threads, [&](int64_t begin, int64_t end, int) {
@@ -91,7 +91,7 @@ void forward_of(const Inputs& inputs, const Tensor& out, int threads) {
         for (int64_t i = 0; i < taps.columns(); ++i)
           convolve(taps.column(i, count), signal.data(), result.data(), inputs.silu, ahead);
         copy<F, T, true>(out, cut, {b, channel, channels, t, count}, result.data());
-        std::copy_n(signal.data() + count * cut.pitch, kept, signal.data());
+        std::copy_n(signal.data() + count * cut.channels, kept, signal.data());
       }
     }
   });
@@ -108,7 +108,7 @@ void backward_of(const Inputs& inputs, const Gradients& gradients, int threads) 
   using F = compute_t<T>;
   using V = Vec<F>;
   const Cut cut(inputs, kLanes<F>, threads);
-  const int64_t edges = cut.width - 1, kept = edges * cut.pitch, all = cut.buffer(kLanes<F>);
+  const int64_t edges = cut.width - 1, kept = edges * cut.channels, all = cut.buffer(kLanes<F>);
   const Tensor none;
   const Continued<F, T> p{inputs.x, inputs.edge, cut, inputs.reverse};
   const Continued<F, T> dp{gradients.x, gradients.edge, cut, inputs.reverse};
@@ -147,7 +147,7 @@ void backward_of(const Inputs& inputs, const Gradients& gradients, int threads) 
           }
           dp.write({b, channel, channels, t, count}, result.data());
           for (Buffer<F>* buffer : {&signal, &slope})
-            std::copy_n(buffer->data() + count * cut.pitch, kept, buffer->data());
+            std::copy_n(buffer->data() + count * cut.channels, kept, buffer->data());
         }
       }
       for (int64_t c = 0; c < channels; ++c)

@@ -1,7 +1,7 @@
 // How the CPU convolution cuts its work. A tile is some steps of some channels, copied into a
 // buffer of F that the arithmetic runs over. Where channels lie side by side in x, its rows are
 // steps and lanes are channels; else it has one channel, and lanes are steps. Either way the value
-// k steps on lies k * pitch further.
+// k steps on lies k times the tile's channels further.
 #pragma once
 
 #include <algorithm>
@@ -21,14 +21,12 @@ constexpr int64_t kMostChannels = 256;
 struct Cut {
   bool along_channels;
   int64_t batch, dim, length, width;
-  int64_t channels;  // of a tile
-  int64_t steps;     // of a tile
-  int64_t pitch;
-  int64_t units;  // tiles beside each other: all the channels
-  int64_t parts;  // the batch is cut into, so that there is work for all threads
+  int64_t channels, steps;  // of a tile; so many channels are the pitch of its buffer
+  int64_t units;            // tiles beside each other: all the channels
+  int64_t parts;            // of the batch, so that there is work for all threads
 
   Cut(const Inputs& inputs, int lanes, int threads)
-      : along_channels(inputs.x.stride[2] != 1 && inputs.x.size[1] > 1),
+      : along_channels(inputs.x.size[1] > 1 && (inputs.x.stride[2] != 1 || inputs.x.size[2] == 1)),
         batch(inputs.x.size[0]),
         dim(inputs.x.size[1]),
         length(inputs.x.size[2]),
@@ -41,8 +39,7 @@ struct Cut {
       const int64_t tiles = (vectors + most - 1) / most;
       channels = (vectors + tiles - 1) / tiles * lanes;
     }
-    pitch = channels;
-    steps = kTile / pitch;
+    steps = kTile / channels;
     units = (dim + channels - 1) / channels;
     parts = std::min(batch, (wanted + units - 1) / units);
   }
@@ -50,7 +47,7 @@ struct Cut {
   // Steps and those that x is continued by.
   int64_t rows() const { return length + width - 1; }
   // Elements of a tile and of what overlaps with the next; a vector at the end may go beyond.
-  int64_t buffer(int lanes) const { return (steps + width - 1) * pitch + lanes; }
+  int64_t buffer(int lanes) const { return (steps + width - 1) * channels + lanes; }
 };
 
 // The steps [begin, begin + count) of the channels [channel, channel + channels) of a batch row.
@@ -68,7 +65,7 @@ void copy(const Tensor& tensor, const Cut& cut, Place place, F* buffer) {
   const int64_t stride = cut.along_channels ? across : along;
   T* line =
       tensor.as<T>() + place.row * tensor.stride[0] + place.channel * across + place.begin * along;
-  for (int64_t i = 0; i < lines; ++i, line += along, buffer += cut.pitch) {
+  for (int64_t i = 0; i < lines; ++i, line += along, buffer += cut.channels) {
     int64_t j = 0;
     for (; stride == 1 && j + lanes <= count; j += lanes) {
       if constexpr (kStore)
@@ -96,7 +93,7 @@ struct Continued {
   void read(Place rows, F* buffer) const {
     const int64_t lead = reverse ? 0 : cut.width - 1;
     if (rows.begin < lead || rows.begin + rows.count > lead + cut.length)
-      std::fill_n(buffer, rows.count * cut.pitch, F(0));
+      std::fill_n(buffer, rows.count * cut.channels, F(0));
     transfer<false>(rows, buffer);
     // The last vector of a line along time.
     if (!cut.along_channels) std::fill_n(buffer + rows.count, kLanes<F>, F(0));
@@ -117,7 +114,7 @@ struct Continued {
     const int64_t end = std::min(rows.begin + rows.count, first + count);
     if (!tensor || begin >= end) return;
     const Place place{rows.row, rows.channel, rows.channels, begin - first, end - begin};
-    copy<F, T, kStore>(tensor, cut, place, buffer + (begin - rows.begin) * cut.pitch);
+    copy<F, T, kStore>(tensor, cut, place, buffer + (begin - rows.begin) * cut.channels);
   }
 };
 
@@ -185,9 +182,9 @@ class Taps {
   Column<F> column(int64_t index, int64_t steps) {
     const Vec<F>* taps = items_.data() + index * each();
     if (cut_.along_channels)
-      return {index, index * kLanes<F>, cut_.pitch, steps, cut_.pitch, cut_.width, taps};
+      return {index, index * kLanes<F>, cut_.channels, steps, cut_.channels, cut_.width, taps};
     const int64_t vectors = (steps + kLanes<F> - 1) / kLanes<F>;
-    return {0, 0, kLanes<F>, vectors, cut_.pitch, cut_.width, taps};
+    return {0, 0, kLanes<F>, vectors, cut_.channels, cut_.width, taps};
   }
 
  private:
