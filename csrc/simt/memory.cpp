@@ -41,6 +41,36 @@ void for_each_element(const Tensor& tensor, Body&& body) {
   }
 }
 
+// Where a tensor's elements lie: a few pieces, far from each other, so that large strides cost no
+// memory.
+std::vector<Bytes> extents_of(const Tensor& tensor) {
+  std::vector<Bytes> pieces;
+  const auto near = [](const Bytes& a, const Bytes& b) {
+    return b.begin <= a.begin + a.size + kFar && a.begin <= b.begin + b.size + kFar;
+  };
+  const auto join = [](Bytes& a, const Bytes& b) {
+    const uintptr_t end = std::max(a.begin + a.size, b.begin + b.size);
+    a.begin = std::min(a.begin, b.begin);
+    a.size = end - a.begin;
+  };
+  for_each_element(tensor, [&](uintptr_t address, const int64_t*) {
+    const Bytes element{address, static_cast<size_t>(size_of(tensor.dtype))};
+    if (!pieces.empty() && near(pieces.back(), element))
+      join(pieces.back(), element);
+    else
+      pieces.push_back(element);
+  });
+  std::sort(pieces.begin(), pieces.end(),
+            [](const Bytes& a, const Bytes& b) { return a.begin < b.begin; });
+  std::vector<Bytes> extents;
+  for (const Bytes& piece : pieces)
+    if (!extents.empty() && near(extents.back(), piece))
+      join(extents.back(), piece);
+    else
+      extents.push_back(piece);
+  return extents;
+}
+
 // "reads 4 bytes "
 std::string described(Access kind, size_t bytes) {
   return (kind == Access::read    ? "reads "
@@ -126,14 +156,8 @@ void Memory::begin_launch(const void* dynamic_shared, size_t dynamic_bytes) {
 
 void Memory::lay_out(const std::vector<Region>& shared) {
   std::vector<Bytes> extents;
-  for (const Tensor& tensor : tensors_) {
-    uintptr_t low = UINTPTR_MAX, high = 0;
-    for_each_element(tensor, [&](uintptr_t address, const int64_t*) {
-      low = std::min(low, address);
-      high = std::max(high, address + static_cast<uintptr_t>(size_of(tensor.dtype)));
-    });
-    if (high) extents.push_back({low, high - low});
-  }
+  for (const Tensor& tensor : tensors_)
+    for (const Bytes& extent : extents_of(tensor)) extents.push_back(extent);
   std::sort(extents.begin(), extents.end(),
             [](const Bytes& a, const Bytes& b) { return a.begin < b.begin; });
   regions_ = shared;
