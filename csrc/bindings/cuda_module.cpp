@@ -7,6 +7,7 @@ namespace py = pybind11;
 namespace motion_lab {
 
 void bind_cuda_causal_conv1d(py::module_& module);
+void bind_cuda_grid_sample(py::module_& module);
 void bind_cuda_selective_scan(py::module_& module);
 
 }  // namespace motion_lab
@@ -22,5 +23,6 @@ PYBIND11_MODULE(_native_cuda, module) {
   using namespace motion_lab;
   module.doc() = "CUDA kernels of motion_lab.ops; called through that package only.";
   bind_cuda_causal_conv1d(module);
+  bind_cuda_grid_sample(module);
   bind_cuda_selective_scan(module);
 }

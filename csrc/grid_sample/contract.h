@@ -43,4 +43,35 @@ MOTION_LAB_PER_ISA(
                   int threads);)
 }
 
+// Workspace of the input's gradient in CUDA: which points add to which cells, see cuda_gather.cu. A
+// point has E entries: 1 if bilinear, else one for each tap. An item has K keys: its cells, or one
+// cell more along each axis if bilinear. All contiguous.
+struct PointLists {
+  Tensor keys;           // (N F points E), int64
+  Tensor slots;          // like keys, int32
+  Tensor loads;          // (N F points E, 4 if bilinear, else 1), float32
+  Tensor counts;         // (N K + 1), int32, zeros: of a key, at the place after it
+  Tensor starts;         // like counts, int64: their sums up to there
+  Tensor arrived;        // like keys, int32
+  Tensor ordered;        // like keys, int32
+  Tensor ordered_loads;  // like loads
+};
+
+// float32 computation only. `device` is the tensors' own, `stream` a cudaStream_t.
+namespace cuda {
+void forward(const Params& params, const Tensor& out, int device, uintptr_t stream);
+// All gradients but the input's; the mask's one by output, (N, F, D', H', W'), to be added up.
+void backward(const Params& params, const Tensor& grad, const Gradients& gradients, int device,
+              uintptr_t stream);
+// The input's, in three steps: `locate` fills keys, slots, loads and counts, `order` the rest but
+// for starts. For `gather` grad is (N, F, C, points).
+void locate(const Params& params, const PointLists& lists, int device, uintptr_t stream);
+void order(const PointLists& lists, int64_t items, int device, uintptr_t stream);
+void gather(const Params& params, const Tensor& grad, const Tensor& to, const PointLists& lists,
+            int device, uintptr_t stream);
+// The input's by atomics, added to `to`, which is float32. Not the same bits at every run.
+void scatter(const Params& params, const Tensor& grad, const Tensor& to, int device,
+             uintptr_t stream);
+}  // namespace cuda
+
 }  // namespace motion_lab::grid_sample

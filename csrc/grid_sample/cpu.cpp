@@ -344,30 +344,20 @@ class Sampler : Geometry<A, rank> {
   int threads_;
 };
 
-template <class Body>
-void dispatch(const Params& params, int threads, Body&& body) {
-  const bool volume = params.coordinates.size[5] == 3;
+template <class A, class Body>
+void dispatch_as(const Params& params, int threads, Body&& body) {
   // Blocks of 16 for the mode that carries features, of 4 elsewhere, which halves the code.
-  const auto sample = [&](auto zero, auto rank, auto n) {
-    using A = decltype(zero);
+  with_taps(params, [&](auto rank, auto n) {
     if constexpr (std::is_same_v<A, float> && n == 2)
       if (params.input.size[1] > 4) return body(Sampler<A, 16, rank, n>(params, threads));
     body(Sampler<A, 4, rank, n>(params, threads));
-  };
-  const auto sample_as = [&](auto zero) {
-    using std::integral_constant;
-    constexpr integral_constant<int, 2> two{};
-    constexpr integral_constant<int, 3> three{};
-    constexpr integral_constant<int, 1> nearest{};
-    constexpr integral_constant<int, 4> bicubic{};
-    if (volume && params.mode == Mode::bilinear) return sample(zero, three, two);
-    if (volume) return sample(zero, three, nearest);
-    if (params.mode == Mode::bilinear) return sample(zero, two, two);
-    if (params.mode == Mode::nearest) return sample(zero, two, nearest);
-    return sample(zero, two, bicubic);
-  };
-  if (params.input.dtype == DType::float64) return sample_as(0.0);
-  return sample_as(0.0f);
+  });
+}
+
+template <class Body>
+void dispatch(const Params& params, int threads, Body&& body) {
+  if (params.input.dtype == DType::float64) return dispatch_as<double>(params, threads, body);
+  dispatch_as<float>(params, threads, body);
 }
 
 }  // namespace

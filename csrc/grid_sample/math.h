@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "common/host_device.h"
 #include "grid_sample/contract.h"
@@ -23,14 +24,21 @@ struct Axis {
 
   Axis() = default;
   Axis(int64_t size, int64_t out_size, bool align_corners, bool volume)
-      : last(static_cast<A>(size - 1)),
+      : last(rounded_down(size - 1)),
         half(static_cast<A>(align_corners ? size - 1 : size) / 2),
         shift(align_corners ? A(0) : A(-0.5)),
         low(align_corners ? A(0) : A(-0.5)),
         span(static_cast<A>(align_corners ? size - 1 : size)),
         step(span / static_cast<A>(align_corners ? (out_size > 1 ? out_size - 1 : 1) : out_size)),
         middle(static_cast<A>(out_size - 1) / 2),
-        nan_edge(volume ? static_cast<A>(size - 1) : A(0)) {}
+        nan_edge(volume ? last : A(0)) {}
+
+ private:
+  // A cell past the last must not pass for it.
+  static A rounded_down(int64_t number) {
+    const A nearest = static_cast<A>(number);
+    return static_cast<int64_t>(nearest) > number ? std::nextafter(nearest, A(0)) : nearest;
+  }
 };
 
 template <class A>
@@ -83,6 +91,62 @@ MOTION_LAB_HOST_DEVICE void cubic(A t, A (&weight)[4], A (&derivative)[4]) {
     weight[3 * side] = ((a * f - 5 * a) * f + 8 * a) * f - 4 * a;
     derivative[3 * side] = sign * ((3 * a * f - 10 * a) * f + 8 * a);
   }
+}
+
+// The cells that a position takes its value from along one axis, their weights, and the weights'
+// derivatives by the normalised coordinate: n is 1 (nearest), 2 (linear) or 4 (cubic). Cells are
+// whole numbers; those outside [0, axis.last] count as zeros.
+template <class A, int n>
+MOTION_LAB_HOST_DEVICE void taps_along(A x, const Axis<A>& axis, Padding padding, A (&cell)[n],
+                                       A (&weight)[n], A (&slope)[n]) {
+  A by_coordinate = axis.half;
+  if constexpr (n == 1) {
+    cell[0] = std::nearbyint(pad(x, axis, padding, by_coordinate));
+    weight[0] = 1;
+    slope[0] = 0;
+  } else if constexpr (n == 2) {
+    x = pad(x, axis, padding, by_coordinate);
+    cell[0] = std::floor(x);
+    cell[1] = cell[0] + 1;
+    weight[0] = 1 - (x - cell[0]);
+    weight[1] = x - cell[0];
+    slope[0] = -by_coordinate;
+    slope[1] = by_coordinate;
+  } else {
+    const A first = std::floor(x);
+    cubic(x - first, weight, slope);
+    for (int i = 0; i < 4; ++i) {
+      A unused = 0;
+      cell[i] = pad(first + (i - 1), axis, padding, unused);
+      slope[i] *= by_coordinate;
+    }
+  }
+}
+
+MOTION_LAB_HOST_DEVICE constexpr int power(int base, int exponent) {
+  return exponent ? base * power(base, exponent - 1) : 1;
+}
+
+// Which of the n taps along an axis the tap of that number is.
+template <int n>
+MOTION_LAB_HOST_DEVICE constexpr int tap_along(int tap, int axis) {
+  return n == 1 ? 0 : tap >> (n / 2 * axis) & (n - 1);  // n is a power of two
+}
+
+// Calls body(rank, n) with the constants of a call: n taps along each of `rank` axes.
+template <class Body>
+void with_taps(const Params& params, Body&& body) {
+  using std::integral_constant;
+  const integral_constant<int, 1> nearest{};
+  const integral_constant<int, 2> two{};
+  const integral_constant<int, 3> three{};
+  const integral_constant<int, 4> cubic{};
+  const bool volume = params.coordinates.size[5] == 3;
+  if (volume && params.mode == Mode::bilinear) return body(three, two);
+  if (volume) return body(three, nearest);
+  if (params.mode == Mode::bilinear) return body(two, two);
+  if (params.mode == Mode::nearest) return body(two, nearest);
+  body(two, cubic);
 }
 
 }  // namespace motion_lab::grid_sample

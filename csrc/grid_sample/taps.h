@@ -14,15 +14,13 @@ inline int in_tile(int64_t first, int64_t cells) {
   return static_cast<int>(std::min<int64_t>(kTile, cells - first));
 }
 
-constexpr int power(int base, int exponent) {
-  return exponent ? base * power(base, exponent - 1) : 1;
-}
+constexpr uint32_t kOutside = ~0u;  // in place of a cell's number
 
 // The taps of a tile's positions: `n` along each of `rank` axes.
 template <class A, int rank, int n>
 struct Taps {
   static constexpr int kCount = power(n, rank);
-  static constexpr int along(int tap, int axis) { return tap / power(n, axis) % n; }
+  static constexpr int along(int tap, int axis) { return tap_along<n>(tap, axis); }
 
   alignas(64) uint32_t cell[kCount][kTile];  // counted through the input; outside: their number
   alignas(64) A weight[kCount][kTile];
@@ -74,45 +72,21 @@ struct Taps {
   }
 
  private:
-  static constexpr uint32_t kOutside = ~0u;
-
   // The pointers are to n rows of kTile each; none overlap.
   template <Padding padding>
   [[gnu::noinline]] static void place_along(const A* __restrict x, const Axis<A> axis,
                                             uint32_t stride, A* __restrict weight,
                                             A* __restrict slopes, uint32_t* __restrict cell) {
     for (int p = 0; p < kTile; ++p) {
-      A slope = axis.half;
-      A at[n];
-      if constexpr (n == 1) {
-        at[0] = std::nearbyint(pad(x[p], axis, padding, slope));
-        weight[p] = 1;
-        slopes[p] = 0;
-      } else if constexpr (n == 2) {
-        const A padded = pad(x[p], axis, padding, slope);
-        at[0] = std::floor(padded);
-        at[1] = at[0] + 1;
-        weight[p] = 1 - (padded - at[0]);
-        weight[kTile + p] = padded - at[0];
-        slopes[p] = -slope;
-        slopes[kTile + p] = slope;
-      } else {
-        const A first = std::floor(x[p]);
-        A weights[4], derivatives[4];
-        cubic(x[p] - first, weights, derivatives);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
-          A unused = 0;
-          at[i] = pad(first + (i - 1), axis, padding, unused);
-          weight[i * kTile + p] = weights[i];
-          slopes[i * kTile + p] = derivatives[i] * slope;
-        }
-      }
+      A at[n], weights[n], derivatives[n];
+      taps_along(x[p], axis, padding, at, weights, derivatives);
 #pragma GCC unroll 4
       for (int i = 0; i < n; ++i) {
         const bool within = at[i] >= 0 && at[i] <= axis.last;
         const auto index = static_cast<uint32_t>(static_cast<int32_t>(within ? at[i] : A(0)));
         cell[i * kTile + p] = within ? index * stride : kOutside;
+        weight[i * kTile + p] = weights[i];
+        slopes[i * kTile + p] = derivatives[i];
       }
     }
   }
@@ -152,7 +126,7 @@ class Geometry {
       out_cells_ *= out_size_[i];
       if (i < rank) axes_[i] = Axis<A>(size, out_size_[i], params.align_corners, rank == 3);
     }
-    check(cells_ < (int64_t{1} << 31), "the input has more than 2^31 - 1 cells a channel");
+    check(cells_ < int64_t{kOutside}, "grid_sample: more than 2^32 - 2 cells a channel");
   }
 
  protected:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from motion_lab.ops import _native
-from motion_lab.ops._autograd import distinct
 from motion_lab.ops._backends import Backend, register, select
 from motion_lab.ops._checks import check_shape, check_tensor
-from motion_lab.ops._native_grid_sample import MODES, PADDING_MODES, Sample
+from motion_lab.ops._native_grid_sample import MODES, PADDING_MODES, native_sample, simt_sample
 from motion_lab.ops.reference import grid_sample as reference
 
 
@@ -210,28 +212,58 @@ def _torch_warp(
 
 
 def _native_grid_sample(
-    input: Tensor, grid: Tensor, *, mode: str, padding_mode: str, align_corners: bool
-) -> Tensor:
-    options = (False, MODES.index(mode), PADDING_MODES.index(padding_mode), align_corners)
-    return Sample.apply(*distinct(input, grid), None, None, *options)
-
-
-def _native_warp(
+    sample: Callable[..., Tensor],
     input: Tensor,
-    displacement: Tensor,
-    weight: Tensor | None,
-    mask: Tensor | None,
+    grid: Tensor,
     *,
+    mode: str,
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    options = (True, 0, PADDING_MODES.index(padding_mode), align_corners)
-    return Sample.apply(*distinct(input, displacement, weight, mask), *options)
+    options = (False, MODES.index(mode), PADDING_MODES.index(padding_mode), align_corners)
+    return sample(input, grid, None, None, *options)
 
 
-register("grid_sample", "native", Backend(_native_grid_sample, ("cpu",), _native.problem))
-register("grid_sample", "torch", Backend(_torch_grid_sample, ("cpu", "cuda")))
-register("grid_sample", "reference", Backend(reference.grid_sample, ("cpu", "cuda")))
-register("warp", "native", Backend(_native_warp, ("cpu",), _native.problem))
-register("warp", "torch", Backend(_torch_warp, ("cpu", "cuda")))
-register("warp", "reference", Backend(reference.warp, ("cpu", "cuda")))
+def _native_warp(
+    sample: Callable[..., Tensor], *tensors: Tensor | None, padding_mode: str, align_corners: bool
+) -> Tensor:
+    return sample(*tensors, True, 0, PADDING_MODES.index(padding_mode), align_corners)
+
+
+for _op, _native_op, _torch_op, _reference_op in (
+    ("grid_sample", _native_grid_sample, _torch_grid_sample, reference.grid_sample),
+    ("warp", _native_warp, _torch_warp, reference.warp),
+):
+    register(
+        _op,
+        "native",
+        Backend(
+            partial(_native_op, native_sample),
+            ("cpu", "cuda"),
+            _native.problem,
+            notes={"cuda": "float64 by the reference"},
+        ),
+    )
+    register(_op, "torch", Backend(_torch_op, ("cpu", "cuda")))
+    register(_op, "reference", Backend(_reference_op, ("cpu", "cuda")))
+    register(
+        _op,
+        "native_atomic",
+        Backend(
+            partial(_native_op, partial(native_sample, atomic=True)),
+            ("cuda",),
+            _native.problem,
+            automatic=False,
+            notes={"cuda": "the input's gradient by atomics: not the same bits at every run"},
+        ),
+    )
+    register(
+        _op,
+        "simt",
+        Backend(
+            partial(_native_op, simt_sample),
+            ("cpu",),
+            lambda device: _native.problem("simt"),
+            automatic=False,
+        ),
+    )

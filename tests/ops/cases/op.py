@@ -161,9 +161,9 @@ class Op:
     finite differences. In ``twins`` as many arguments as can be are alike, so that one tensor can
     be all of them. ``library`` has for each torch.library op a function that, given a target and
     arguments, yields what to call that op with. ``yardstick`` computes in the arguments' own
-    precision what the error is compared with, where the reference is more exact than that. The
-    cases ``same_bits`` give the same bits at any strides. ``parts`` says of which targets the op
-    has only a part.
+    precision what the error is compared with, where the reference is more exact than that. On a
+    CPU the cases ``same_bits`` give the same bits at any strides. ``parts`` says of which targets
+    the op has only a part.
     """
 
     name: str

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
+from cases.grid_sample import ON_A_GPU
 from cases.op import Arguments, Case, Op, Results, Target, any_layouts, normal
 from motion_lab.ops import warp
 from motion_lab.ops._native_grid_sample import PADDING_MODES
@@ -128,7 +129,7 @@ def _forward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
 
 def _backward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
     inputs = _inputs(t)
-    yield target.ops.grid_sample(*inputs), *inputs, [x is not None for x in inputs[:4]]
+    yield target.ops.grid_sample(*inputs), *inputs, [x is not None for x in inputs[:4]], False
 
 
 WARP = Op(
@@ -147,4 +148,5 @@ WARP = Op(
         "many fields": Warp((3, 3), (2, 1), 1, 2, 2, padding="zeros"),
     },
     twice_differentiable=True,
+    parts={"cuda": ON_A_GPU, "simt": ON_A_GPU},
 )
