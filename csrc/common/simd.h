@@ -10,7 +10,10 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
+
+#include "common/dtype.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -63,18 +66,56 @@ inline T sum_of_lanes(Vec<T> value) {
   return lanes[0];
 }
 
-// Elements of another type, as many as a vector has lanes, converted.
+// As many 16-bit words as a vector has float32 lanes.
+typedef uint16_t Words __attribute__((vector_size(kVectorBytes / 2)));
+
+// Elements of another type, as many as a vector has lanes, converted. Of 16-bit floats compilers
+// convert a loop one by one.
 template <class F, class T>
 inline Vec<F> load_as(const T* source) {
-  F lanes[kLanes<F>];
-  for (int i = 0; i < kLanes<F>; ++i) lanes[i] = static_cast<F>(source[i]);
-  return load(lanes);
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    Words words;
+    std::memcpy(&words, source, sizeof words);
+    return reinterpret_cast<Vec<F>>(__builtin_convertvector(words, Vec<uint32_t>) << 16);
+#if defined(__F16C__)
+  } else if constexpr (std::is_same_v<T, Float16>) {
+#if defined(__AVX512F__)
+    const auto words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source));
+    return reinterpret_cast<Vec<F>>(_mm512_cvtph_ps(words));
+#else
+    const auto words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source));
+    return reinterpret_cast<Vec<F>>(_mm256_cvtph_ps(words));
+#endif
+#endif
+  } else {
+    F lanes[kLanes<F>];
+    for (int i = 0; i < kLanes<F>; ++i) lanes[i] = static_cast<F>(source[i]);
+    return load(lanes);
+  }
 }
 template <class F, class T>
 inline void store_as(T* target, Vec<F> value) {
-  F lanes[kLanes<F>];
-  store(lanes, value);
-  for (int i = 0; i < kLanes<F>; ++i) target[i] = static_cast<T>(lanes[i]);
+  if constexpr (std::is_same_v<T, BFloat16>) {  // rounded as by its constructor
+    const auto bits = reinterpret_cast<Vec<uint32_t>>(value);
+    const Vec<uint32_t> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const Vec<uint32_t> result = value != value ? broadcast(0x7fc0u) : rounded;
+    const Words words = __builtin_convertvector(result, Words);
+    std::memcpy(target, &words, sizeof words);
+#if defined(__F16C__)
+  } else if constexpr (std::is_same_v<T, Float16>) {
+#if defined(__AVX512F__)
+    const auto words = _mm512_cvtps_ph(reinterpret_cast<__m512>(value), _MM_FROUND_TO_NEAREST_INT);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target), words);
+#else
+    const auto words = _mm256_cvtps_ph(reinterpret_cast<__m256>(value), _MM_FROUND_TO_NEAREST_INT);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(target), words);
+#endif
+#endif
+  } else {
+    F lanes[kLanes<F>];
+    store(lanes, value);
+    for (int i = 0; i < kLanes<F>; ++i) target[i] = static_cast<T>(lanes[i]);
+  }
 }
 
 // Lane i of the result is lane from(i) of a and b together; `from` is a constexpr function.

@@ -106,6 +106,17 @@ def test_every_instruction_set_is_right(isa, case, dtype):
     assert_right(CAUSAL_CONV1D, CASES[case], dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_value_of_16_bits_is_read_and_rounded_as_torch_does(isa, dtype):
+    """Of numbers, infinities and NaNs: the products of a single tap."""
+    x = torch.arange(-(2**15), 2**15).short().view(dtype).view(1, 256, 256)
+    weight = torch.linspace(-3, 3, 256)[:, None]
+    expected = (x.float() * weight).to(dtype)
+    for signals in (x, x.mT.contiguous().mT):
+        out = causal_conv1d(signals, weight)
+        torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
+
+
 def test_signals_stay_as_they_lie():
     signals = torch.randn(2, 37, 40)
     t = BASE.arguments(torch.float32)
