@@ -1,5 +1,6 @@
 // The convolution forward and backward, bound by memory: each signal is read and written once.
 #include "causal_conv1d/cpu_tile.h"
+#include "common/sum.h"
 
 namespace motion_lab::causal_conv1d::cpu::MOTION_LAB_ISA {
 namespace {
@@ -120,7 +121,8 @@ void backward_of(const Inputs& inputs, const Gradients& gradients, int threads) 
   parallel_ranges(cut.units * cut.parts, threads, [&](int64_t begin, int64_t end, int) {
     Buffer<F> signal(all), slope(all), result(all);
     Taps<F> taps(inputs, cut);
-    Buffer<V> totals(taps.columns() * sums), added(sums);
+    Buffer<CompensatedSum<V>> totals(taps.columns() * sums);
+    Buffer<V> added(sums);
     for (int64_t at = begin; at < end; ++at) {
       const int64_t channel = at / cut.parts * cut.channels, part = at % cut.parts;
       const int64_t channels = std::min(cut.channels, cut.dim - channel);
@@ -139,10 +141,10 @@ void backward_of(const Inputs& inputs, const Gradients& gradients, int threads) 
                                   {&inputs.x, &gradients.out, &gradients.x});
           for (int64_t i = 0; i < taps.columns(); ++i) {
             const Column<F> column = taps.column(i, count);
-            added.zero(sums);  // a tile's by themselves: long sums in one go lose more
+            added.zero(sums);
             differentiate(column, signal.data(), slope.data() + kept, inputs.silu, ahead,
                           added.data());
-            for (int64_t k = 0; k < sums; ++k) totals[i * sums + k] += added[k];
+            for (int64_t k = 0; k < sums; ++k) totals[i * sums + k].add(added[k]);
             spread(column, slope.data() + kept, result.data());
           }
           dp.write({b, channel, channels, t, count}, result.data());
@@ -152,7 +154,7 @@ void backward_of(const Inputs& inputs, const Gradients& gradients, int threads) 
       }
       for (int64_t c = 0; c < channels; ++c)
         for (int64_t k = 0; k < sums; ++k) {
-          const V total = totals[(cut.along_channels ? c / kLanes<F> : 0) * sums + k];
+          const V total = totals[(cut.along_channels ? c / kLanes<F> : 0) * sums + k].sum;
           partial[(part * cut.dim + channel + c) * sums + k] =
               cut.along_channels ? total[c % kLanes<F>] : sum_of_lanes<F>(total);
         }

@@ -4,6 +4,7 @@
 //   du_t = d_t (q_t·B_t)      dA  += d_t q_t e_t h_{t-1}
 //   dd_t = u_t (q_t·B_t) + A·(q_t e_t h_{t-1})      q_{t-1} = e_t q_t
 // Chunk by chunk from the last, the states are computed again from the forward's checkpoints.
+#include "common/sum.h"
 #include "selective_scan/cpu_blocks.h"
 #include "selective_scan/cpu_decay.h"
 #include "selective_scan/math.h"

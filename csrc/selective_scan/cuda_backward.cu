@@ -5,6 +5,7 @@
 //
 // No float is added to by two blocks: what several contribute to goes to a place for each of them,
 // and is added up afterwards in a fixed order (contract.h).
+#include "common/sum.h"
 #include "selective_scan/cuda_tiles.h"
 
 namespace motion_lab::selective_scan::cuda {
