@@ -8,6 +8,7 @@ namespace motion_lab {
 
 void bind_cuda_causal_conv1d(py::module_& module);
 void bind_cuda_grid_sample(py::module_& module);
+void bind_cuda_region_attention(py::module_& module);
 void bind_cuda_selective_scan(py::module_& module);
 
 }  // namespace motion_lab
@@ -24,5 +25,6 @@ PYBIND11_MODULE(_native_cuda, module) {
   module.doc() = "CUDA kernels of motion_lab.ops; called through that package only.";
   bind_cuda_causal_conv1d(module);
   bind_cuda_grid_sample(module);
+  bind_cuda_region_attention(module);
   bind_cuda_selective_scan(module);
 }

@@ -53,6 +53,11 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
   std::apply(
       [&](auto&... value) {
+        // More than this has to be asked for.
+        if (shared_bytes > 48 * 1024)
+          check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shared_bytes)),
+                     "asking for shared memory");
         void* pointers[] = {static_cast<void*>(&value)...};
         check_cuda(cudaLaunchKernel(kernel, grid, block, pointers, shared_bytes, place.stream),
                    "launching a kernel of motion_lab");

@@ -42,4 +42,17 @@ struct Gradients {
 MOTION_LAB_PER_ISA(void forward(const Inputs& inputs, const Outputs& outputs, int threads);
                    void backward(const Inputs& inputs, const Gradients& gradients, int threads);)
 
+namespace cuda {
+
+constexpr int kWordTile = 32;  // tokens whose words are classed together
+
+// On one device, in the order of its stream; forward and backward in float32 and the 16-bit floats.
+// To work in: q_words, k_words int64 (B, tiles of kWordTile tokens, 2), inner float32 (B, H, Lq).
+void forward(const Inputs& inputs, const Outputs& outputs, const Tensor& q_words,
+             const Tensor& k_words, int device, uintptr_t stream);
+void backward(const Inputs& inputs, const Gradients& gradients, const Tensor& q_words,
+              const Tensor& k_words, const Tensor& inner, int device, uintptr_t stream);
+
+}  // namespace cuda
+
 }  // namespace motion_lab::region_attention

@@ -68,8 +68,8 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
 
   QueryTile<T> queries(Tokens(inputs.q_regions, inputs.q_order, batch), tile * kQueries, q_length);
   const Tokens key_tokens(inputs.k_regions, inputs.k_order, batch);
-  pack_lanes<In, T>(lanes, keys, width, Rows<const In>(inputs.q, batch, head), queries,
-                    size, static_cast<T>(inputs.scale * kLog2E));
+  pack_lanes<In, T>(lanes, keys, width, Rows<const In>(inputs.q, batch, head), queries, size,
+                    static_cast<T>(inputs.scale * kLog2E));
   std::fill_n(out, size * kQueries, T{0});
   Softmax<T> softmax;
 

@@ -98,7 +98,8 @@ class BackwardPart {
     product<T, Old::dropped>(count, queries.lanes, size_, values, width_, 1, grad_lanes_, kQueries,
                              grad_logits_, kQueries);
     for (int64_t j = 0; j < count; ++j) {
-      const Mask<T>* mask = kind == TileClass::full ? nullptr : queries.mask(key_tokens_.word(begin + j));
+      const Mask<T>* mask =
+          kind == TileClass::full ? nullptr : queries.mask(key_tokens_.word(begin + j));
       for (int64_t n = 0; n < queries.lanes / W; ++n) {
         const int64_t at = j * kQueries + n * W;
         Vector<T> weight = exp2(load(weights_ + at) - load(top_ + n * W)) * load(share_ + n * W);
@@ -161,7 +162,8 @@ void backward_as(const Inputs& inputs, const Gradients& gradients, int threads) 
   const auto key_classes = class_keys(inputs);
 
   const auto add_part = [&](int64_t key_head, int64_t part, T* into) {
-    BackwardPart<In> work(inputs, gradients, key_head / kv_heads, key_head % kv_heads, into, into + sums);
+    BackwardPart<In> work(inputs, gradients, key_head / kv_heads, key_head % kv_heads, into,
+                          into + sums);
     const int64_t units = group * tiles;
     for (int64_t unit = part * units / parts; unit < (part + 1) * units / parts; ++unit)
       work.add(key_classes, key_head % kv_heads * group + unit / tiles, unit % tiles);
@@ -195,9 +197,8 @@ void backward_as(const Inputs& inputs, const Gradients& gradients, int threads) 
 }  // namespace
 
 void backward(const Inputs& inputs, const Gradients& gradients, int threads) {
-  dispatch_floating(inputs.q.dtype, [&](auto type) {
-    backward_as<decltype(type)>(inputs, gradients, threads);
-  });
+  dispatch_floating(inputs.q.dtype,
+                    [&](auto type) { backward_as<decltype(type)>(inputs, gradients, threads); });
 }
 
 }  // namespace motion_lab::region_attention::MOTION_LAB_ISA

@@ -13,37 +13,21 @@
 #include "common/parallel.h"
 #include "common/tensor.h"
 #include "region_attention/contract.h"
-#include "region_attention/math.h"
 #include "region_attention/cpu_products.h"
+#include "region_attention/math.h"
 
 namespace motion_lab::region_attention::MOTION_LAB_ISA {
 
 constexpr int64_t kQueries = 64;  // of a tile: the lanes
 constexpr int64_t kKeys = 64;     // of a tile: the rows
-constexpr double kLog2E = 1.4426950408889634074;
-constexpr double kLn2 = 0.69314718055994530942;
 
 inline int64_t tiles_of(int64_t length, int64_t tile) { return (length + tile - 1) / tile; }
 
-// A batch row's tokens in the order in which they are worked on.
-struct Tokens {
-  const int64_t *words, *order;  // order: null where tokens are worked on as they lie
-  int64_t word_stride, order_stride;
-
-  Tokens(const Tensor& regions, const Tensor& ordered, int64_t batch)
-      : words(regions.as<const int64_t>() + batch * regions.stride[0]),
-        order(ordered ? ordered.as<const int64_t>() + batch * ordered.stride[0] : nullptr),
-        word_stride(regions.stride[1]),
-        order_stride(ordered.stride[1]) {}
-
-  int64_t place(int64_t i) const { return order ? order[i * order_stride] : i; }
-  uint64_t word(int64_t i) const { return static_cast<uint64_t>(words[place(i) * word_stride]); }
-  TileWords tile(int64_t begin, int64_t count) const {
-    TileWords found;
-    for (int64_t i = begin; i < begin + count; ++i) found.add(word(i));
-    return found;
-  }
-};
+inline TileWords words_of(const Tokens& tokens, int64_t begin, int64_t count) {
+  TileWords words;
+  for (int64_t i = begin; i < begin + count; ++i) words.add(tokens.word(i));
+  return words;
+}
 
 // One head of a tensor, token by token.
 template <class T>
@@ -67,7 +51,7 @@ inline std::vector<TileWords> class_keys(const Inputs& inputs) {
     const Tokens keys(inputs.k_regions, inputs.k_order, b);
     for (int64_t t = 0; t < tiles; ++t)
       classes[static_cast<size_t>(b * tiles + t)] =
-          keys.tile(t * kKeys, std::min(kKeys, length - t * kKeys));
+          words_of(keys, t * kKeys, std::min(kKeys, length - t * kKeys));
   }
   return classes;
 }
@@ -87,7 +71,7 @@ struct QueryTile {
         begin(begin_),
         count(std::min(kQueries, length - begin_)),
         lanes(round_to_vector<T>(count)),
-        words(tokens.tile(begin, count)) {
+        words(words_of(tokens, begin, count)) {
     for (int64_t i = 0; i < count; ++i) word[i] = tokens.word(begin + i);
     allow(0);
   }

@@ -19,6 +19,13 @@ constexpr size_t kMaxShared = 227 * 1024;
 
 enum class State { running, at_barrier, at_exchange, done };
 
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes, room;
+  const void* code;
+};
+
 struct Thread {
   State state = State::running;
   Site site{};        // where it waits
@@ -28,6 +35,8 @@ struct Thread {
   uint64_t values[kLanes] = {};  // what all brought
   unsigned present = 0;          // who they were
   Stamp known[kLanes] = {};      // see Actor
+  Work work = nullptr;           // what the last to come does
+  std::vector<Copy> copies;      // asked for and not waited for
 };
 
 std::string coordinates(const Index& i) {
@@ -47,7 +56,10 @@ class Executor {
   void launch(const void* kernel, const Index& grid, const Index& block, size_t dynamic_bytes,
               const std::function<void()>& thread);
   int meet_block(const Site& site, int value);
-  unsigned meet_warp(const Site& site, unsigned mask, Exchange exchange, uint64_t value);
+  unsigned meet_warp(const Site& site, unsigned mask, Exchange exchange, uint64_t value,
+                     Work work = nullptr);
+  void copy_later(const Copy& copy);
+  void wait_for_copies();
   uint64_t value_of(unsigned lane) const { return threads_[fibers_.current()].values[lane]; }
   void access(const void* address, size_t bytes, Access kind, const void* code);
   // Ends the launch: a thread has done what it must not do, at a place in the source.
@@ -236,7 +248,8 @@ int Executor::meet_block(const Site& site, int value) {
   return barrier_result_;
 }
 
-unsigned Executor::meet_warp(const Site& site, unsigned mask, Exchange exchange, uint64_t value) {
+unsigned Executor::meet_warp(const Site& site, unsigned mask, Exchange exchange, uint64_t value,
+                             Work work) {
   Thread& self = threads_[fibers_.current()];
   if (!(mask >> lane() & 1u))
     fail("takes part with a mask that does not name its own lane, " + std::to_string(lane()),
@@ -261,6 +274,7 @@ unsigned Executor::meet_warp(const Site& site, unsigned mask, Exchange exchange,
   self.mask = mask;
   self.exchange = exchange;
   self.value = value;
+  self.work = work;
   complete_if_all_wait(mask, exchange);
   if (self.state == State::at_exchange) fibers_.yield();
   return self.present;
@@ -276,6 +290,11 @@ void Executor::complete_if_all_wait(unsigned mask, Exchange exchange) {
   uint64_t values[kLanes] = {};
   for (unsigned rest = lanes; rest; rest &= rest - 1)
     values[__builtin_ctz(rest)] = at_lane(__builtin_ctz(rest)).value;
+  if (const Work work = at_lane(lane()).work) {
+    void* brought[kLanes];
+    for (int i = 0; i < kLanes; ++i) brought[i] = reinterpret_cast<void*>(values[i]);
+    work(brought);
+  }
   for (unsigned rest = lanes; rest; rest &= rest - 1) {
     Thread& thread = at_lane(__builtin_ctz(rest));
     std::copy(values, values + kLanes, thread.values);
@@ -308,6 +327,24 @@ void Executor::access(const void* address, size_t bytes, Access kind, const void
     fail("touches a local variable of another thread", simt::source_of(at));
   const std::string what = memory.access(address, bytes, kind, {me, threads_[me].known, at});
   if (!what.empty()) fail(what, simt::source_of(at));
+}
+
+void Executor::copy_later(const Copy& copy) {
+  if (reinterpret_cast<uintptr_t>(copy.to) % copy.room ||
+      reinterpret_cast<uintptr_t>(copy.from) % copy.room)
+    fail("misaligned: copies " + std::to_string(copy.room) + " bytes at once",
+         simt::source_of(reinterpret_cast<uintptr_t>(copy.code)));
+  if (copy.bytes) access(copy.from, copy.bytes, Access::read, copy.code);
+  access(copy.to, copy.room, Access::write, copy.code);
+  threads_[fibers_.current()].copies.push_back(copy);
+}
+
+void Executor::wait_for_copies() {
+  for (const Copy& copy : std::exchange(threads_[fibers_.current()].copies, {})) {
+    access(copy.to, copy.room, Access::write, copy.code);
+    std::memcpy(copy.to, copy.from, copy.bytes);
+    std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.room - copy.bytes);
+  }
 }
 
 void Executor::fail(const std::string& what, const std::string& source) {
@@ -346,6 +383,13 @@ int meet_block(const Site& site, int value) { return executor().meet_block(site,
 unsigned meet_warp(const Site& site, unsigned mask, Exchange exchange, uint64_t value) {
   return executor().meet_warp(site, mask, exchange, value);
 }
+void work_as_warp(const Site& site, Work work, void* own) {
+  executor().meet_warp(site, ~0u, Exchange::values, reinterpret_cast<uintptr_t>(own), work);
+}
+void copy_later(void* to, const void* from, size_t bytes, size_t room, const void* code) {
+  executor().copy_later({to, from, bytes, room, code});
+}
+void wait_for_copies() { executor().wait_for_copies(); }
 uint64_t value_of(unsigned lane) { return executor().value_of(lane); }
 
 unsigned lane() { return static_cast<unsigned>(executor().lane()); }

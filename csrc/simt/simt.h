@@ -59,6 +59,16 @@ enum class Exchange { values, memory };
 unsigned meet_warp(const Site& site, unsigned mask, Exchange exchange, uint64_t value);
 uint64_t value_of(unsigned lane);
 
+// Waits for all lanes of the warp. The last to come does `work` on what they brought, while the
+// others wait: what a warp does as one.
+using Work = void (*)(void* const* brought);
+void work_as_warp(const Site& site, Work work, void* own);
+
+// Asks for bytes to be copied, and zeros after them up to `room`. They are there once the thread
+// has waited for its copies; a GPU may write them at any time until then.
+void copy_later(void* to, const void* from, size_t bytes, size_t room, const void* code);
+void wait_for_copies();
+
 // The lane that calls, and those of its warp that have not left the kernel.
 unsigned lane();
 unsigned lanes_alive();

@@ -250,6 +250,19 @@ def _torch_call(
     return out, reference.log_sum_exp(logits, allowed)
 
 
-register(_OP, "native", Backend(_native_call, ("cpu",), _native.problem))
+register(
+    _OP,
+    "native",
+    Backend(
+        _native_call,
+        ("cpu", "cuda"),
+        _native.problem,
+        notes={"cuda": "float64 by the reference"},
+    ),
+)
 register(_OP, "torch", Backend(_torch_call, ("cpu", "cuda")))
 register(_OP, "reference", Backend(_reference_call, ("cpu", "cuda")))
+# The CUDA kernels on the CPU, for tests.
+register(
+    _OP, "simt", Backend(_simt_call, ("cpu",), lambda _: _native.problem("simt"), automatic=False)
+)

@@ -1,5 +1,6 @@
 // Kernels without a fault; test_simt.py works out by itself what they must give.
 #include "common/cuda.h"
+#include "common/mma.h"
 #include "kernels.h"
 
 namespace motion_lab::simt_tests {
@@ -127,6 +128,32 @@ __global__ void strided(Tensor out) {
     data_of<float>(out)[i * out.stride[0]] += 1.0f;
 }
 
+// out (16 x 8) += a b, with a (16 x 16) and b (16 x 8) in bfloat16, by the tensor cores' path.
+__global__ void matrix_product(Tensor out, Tensor a, Tensor b) {
+  __shared__ uint4 staged[32];  // rows of eight numbers
+  const int lane = threadIdx.x, row = lane / 4, column = lane % 4 * 2;
+  // The halves of a's rows one after the other, so that eight rows of each are a matrix.
+  const auto* rows = data_of<__nv_bfloat16>(a);
+  motion_lab::cuda::copy_async<16>(&staged[lane], rows + lane % 16 * 16 + lane / 16 * 8, 16);
+  motion_lab::cuda::wait_for_copies();
+  __syncthreads();
+  unsigned left[4], right[4];
+  motion_lab::cuda::load_matrices<false>(left, &staged[lane]);
+  __syncthreads();
+  // Of b's last row two elements are left out, and the rows past its end are zeros.
+  const int bytes = lane < 15 ? 16 : lane == 15 ? 12 : 0;
+  motion_lab::cuda::copy_async<16>(&staged[lane], data_of<__nv_bfloat16>(b) + lane % 16 * 8, bytes);
+  motion_lab::cuda::wait_for_copies();
+  __syncthreads();
+  motion_lab::cuda::load_matrices<true>(right, &staged[lane]);
+  float* to = data_of<float>(out);
+  float sums[4];
+  for (int i = 0; i < 4; ++i) sums[i] = to[(row + i / 2 * 8) * 8 + column + i % 2];
+  motion_lab::cuda::mma<__nv_bfloat16>(sums, left, right);
+  motion_lab::cuda::mma<__nv_bfloat16>(sums, left, right + 2);  // zeros
+  for (int i = 0; i < 4; ++i) to[(row + i / 2 * 8) * 8 + column + i % 2] = sums[i];
+}
+
 }  // namespace
 
 Kernels right_kernels() {
@@ -146,6 +173,11 @@ Kernels right_kernels() {
       KERNEL(halves, 1, 32, tensors[0]),
       KERNEL(vectors, 1, 3, tensors[0]),
       KERNEL(strided, 1, 32, tensors[0]),
+      {"matrix_product",
+       [](const std::vector<Tensor>& tensors) {
+         motion_lab::cuda::launch(matrix_product, 1, 32, 0, {0, nullptr}, tensors[0], tensors[1],
+                                  tensors[2]);
+       }},
   };
 #undef KERNEL
 }

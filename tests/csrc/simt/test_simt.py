@@ -107,6 +107,16 @@ def test_elements_of_a_strided_tensor_may_be_touched(run):
     assert base.tolist() == [float(i >= 3 and i % 4 == 3) for i in range(20)]
 
 
+def test_copies_and_the_tensor_cores_product_are_those_of_the_ptx_guide(run):
+    draw = torch.Generator().manual_seed(0)
+    # Whole numbers, whose sums are exact.
+    out, a, b = (torch.randint(-9, 10, (16, n), generator=draw).float() for n in (8, 16, 8))
+    used = b.clone()
+    used[15, 6:] = 0
+    expected = out + a @ used
+    assert torch.equal(run("matrix_product", out, a.bfloat16(), b.bfloat16()), expected)
+
+
 # What the report of each wrong kernel says, besides where.
 FAULTS = {
     "barrier_in_a_branch": r"divergent barrier: leaves the kernel, while thread \(0, 0, 0\) waits",
@@ -140,6 +150,8 @@ FAULTS = {
     "write_between_the_elements": r"writes 4 bytes outside .* past the end of element \(0\)",
     "null_pointer": "writes 4 bytes outside the tensors of the call: at address 0x0",
     "local_of_another_thread": "touches a local variable of another thread",
+    "copy_into_what_is_read": r"race: reads 4 bytes of shared staged .* which thread .* wrote at",
+    "misaligned_copy": "misaligned: copies 8 bytes at once",
 }
 
 

@@ -1,5 +1,6 @@
 // One fault a kernel. The line that must be named ends in a comment with the word "fault".
 #include "common/cuda.h"
+#include "common/mma.h"
 #include "kernels.h"
 
 namespace motion_lab::simt_tests {
@@ -217,6 +218,23 @@ __global__ void local_of_another_thread(Floats x) {
   x.data[threadIdx.x] = *pointer;  // fault
 }
 
+__global__ void copy_into_what_is_read(Floats x) {
+  __shared__ float staged[64];
+  staged[threadIdx.x] = 1.0f;
+  __syncthreads();
+  const float other = staged[threadIdx.x ^ 32];  // fault: what the copy may have changed
+  motion_lab::cuda::copy_async<4>(&staged[threadIdx.x], &x.data[threadIdx.x], 4);  // fault
+  motion_lab::cuda::wait_for_copies();
+  x.data[threadIdx.x] = other;
+}
+
+__global__ void misaligned_copy(Floats x) {
+  __shared__ __align__(16) float staged[32];
+  motion_lab::cuda::copy_async<8>(&staged[2], &x.data[1], 8);  // fault
+  motion_lab::cuda::wait_for_copies();
+  x.data[threadIdx.x] = staged[2];
+}
+
 }  // namespace
 
 Kernels wrong_kernels() {
@@ -259,6 +277,8 @@ Kernels wrong_kernels() {
       KERNEL(write_between_the_elements, 1, 32),
       KERNEL(null_pointer, 1, 32),
       KERNEL(local_of_another_thread, 1, 32),
+      KERNEL(copy_into_what_is_read, 1, 64),
+      KERNEL(misaligned_copy, 1, 1),
   };
 #undef KERNEL
 }

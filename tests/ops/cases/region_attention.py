@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from cases.op import Arguments, Case, Op, Results, Target, any_layouts, normal
+from cases.op import Arguments, Case, Op, Part, Results, Target, any_layouts, normal
 from motion_lab.ops import RegionPlan, region_attention
 
 BIT_63 = -(2**63)
@@ -83,6 +83,7 @@ CASES = {
         plan=True, heads=4, q_length=150, k_length=170, words=(1, 2, 4, 8, 9), layouts=("a part",)
     ),
     "a plan, one region": Attention(plan=True, words=(1,)),
+    "small": Attention(1, 2, 1, q_length=9, k_length=70, size=8, words=(1, 2, 3), plan=True),
     "no log-sum-exp": Attention(return_lse=False),
     "heads inside": replace(GROUPED, layouts=("heads inside",)),
     "other strides": replace(GROUPED, layouts=("transposed", "every second", "a part")),
@@ -148,6 +149,9 @@ def _backward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
             yield *inputs, out, softmax, out, grad_lse
 
 
+# Float64 is the reference's on a GPU, and refused by simt.
+SINGLE_ONLY = Part(dtypes=(torch.float32, torch.bfloat16, torch.float16))
+
 REGION_ATTENTION = Op(
     name="region_attention",
     call=call,
@@ -158,7 +162,8 @@ REGION_ATTENTION = Op(
     library={"region_attention_forward": _forward, "region_attention_backward": _backward},
     differentiable=("q", "k", "v"),
     yardstick=formula,
-    same_bits=("grouped heads", "one key head", "a plan"),
+    parts={"cuda": SINGLE_ONLY, "simt": replace(SINGLE_ONLY, core=("small",))},
+    same_bits=("grouped heads", "one key head", "a plan", "small"),
     small={
         "some queries without keys": Attention(
             1, 4, 2, 5, 7, 3, words=(0, 1, 2, 3), return_lse=False
