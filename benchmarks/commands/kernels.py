@@ -132,5 +132,9 @@ def remarks(functions: list[Function]) -> list[str]:
                 " the occupancy is not known; add __launch_bounds__."
             )
         if function.dynamic_shared:
-            lines.append(f"Dynamic shared memory: {where}; the occupancy is at most that.")
+            # Of all versions of a template in one line.
+            name = ptxas.short_name(function.name).partition("<")[0]
+            lines.append(
+                f"Dynamic shared memory: {name} in {function.file}; the occupancy is at most that."
+            )
     return ["", *dict.fromkeys(lines)] if lines else []
