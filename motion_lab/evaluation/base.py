@@ -14,7 +14,7 @@ from torch import Tensor
 from motion_lab.data.synthetic.parameters import MOTION, REGIONS
 from motion_lab.evaluation.affine import fit_affine
 from motion_lab.evaluation.heads import FLOW_SIZE, Head
-from motion_lab.evaluation.metrics import grow, probe_r2, psnr, sharpness
+from motion_lab.evaluation.metrics import grow, identified, probe_r2, psnr, sharpness, ssim
 from motion_lab.models.base_model import BaseModel, Source
 
 PROBED = {
@@ -35,10 +35,12 @@ _TIMED_FRAMES = 10
 
 @torch.no_grad()
 def yardsticks(heads: Iterable[Head]) -> dict[str, float]:
-    """What needs no model: PSNR of the source itself and of its best affine map, in dB.
+    """What needs no model: the source itself, its best affine map, and the oracle warp, which
+    carries the source's pixels where the renderer knows that they went.
 
     Returns:
-        psnr_copy, psnr_affine, and the same within the mouth, psnr_mouth_copy, psnr_mouth_affine.
+        psnr_copy, psnr_affine and psnr_oracle_warp in dB; the same within the mouth, psnr_mouth_…,
+        and as structural similarity, ssim_….
     """
     rows: dict[str, list[Tensor]] = defaultdict(list)
     for head in heads:
@@ -54,12 +56,15 @@ def evaluate_base(model: BaseModel, heads: Iterable[Head]) -> dict[str, Any]:
     scores are means over driving frames; PSNR in dB.
 
     Returns:
-        The yardsticks; psnr and psnr_mouth of the model; psnr_own_motion and psnr_other_motion, of
-        the same model given the source's motion feature and that of another frame instead of the
-        driving frame's; sharpness within the face; generated_share; flow_error and flow_error_zero
-        of no motion at all, in pixels of a 64-pixel frame where the head is and the source shows
-        it; probe_r2 by parameter, on people that the probe was not fitted on; fps, decoded one by
-        one.
+        The yardsticks; psnr, psnr_mouth and ssim of the model; psnr_own_motion, psnr_other_motion
+        and psnr_double_motion, of the same model given the motion feature of the source, of another
+        frame, and of another person in the same pose (relative to that person in the source's
+        pose) instead of the driving frame's; psnr_rest, of the model given no motion, against the
+        source; sharpness within the face; generated_share, and hidden_share, what the source does
+        not show; flow_error and flow_error_zero of no motion at all, in pixels of a 64-pixel frame
+        where the head is and the source shows it; probe_r2 by parameter, on people that the probe
+        was not fitted on; identified, how often the motion feature tells who it is, and
+        identified_by_chance; fps, decoded one by one.
     """
     device = next(model.parameters()).device
     rows: dict[str, list[Tensor]] = defaultdict(list)
@@ -75,12 +80,18 @@ def evaluate_base(model: BaseModel, heads: Iterable[Head]) -> dict[str, Any]:
         rendered = model.decode(source.expand(len(target)), deviation)
         others = model.decode(source.expand(len(target)), deviation.roll(1, dims=0))
         still = model.decode(source, torch.zeros_like(source.motion))
+        played = model.encode_motion(head.double.to(device))
+        double = model.decode(source.expand(len(target)), played[1:] - played[:1])
 
         _add_yardsticks(rows, head)
         rows["psnr"].append(psnr(rendered.image, target))
         rows["psnr_mouth"].append(psnr(rendered.image, target, mouth))
         rows["psnr_own_motion"].append(psnr(still.image.expand_as(target), target))
         rows["psnr_other_motion"].append(psnr(others.image, target))
+        rows["psnr_double_motion"].append(psnr(double.image, target))
+        rows["psnr_rest"].append(psnr(still.image, images[:1]))
+        rows["ssim"].append(ssim(rendered.image, target))
+        rows["hidden_share"].append(1 - head.visible.mean((1, 2)))
         rows["sharpness"].append(sharpness(rendered.image, target, face))
         rows["generated_share"].append(rendered.generated.mean((1, 2, 3)))
         for key, field in (
@@ -95,6 +106,8 @@ def evaluate_base(model: BaseModel, heads: Iterable[Head]) -> dict[str, Any]:
         raise ValueError("there must be at least one head to evaluate on")
     scores: dict[str, Any] = _means(rows)
     scores["probe_r2"] = _probes(torch.cat(features), torch.cat(motion), torch.cat(people))
+    scores["identified"] = identified(torch.cat(features), torch.cat(people))
+    scores["identified_by_chance"] = 1 / len(people)
     scores["fps"] = _frames_per_second(model, source)
     return scores
 
@@ -103,9 +116,10 @@ def _add_yardsticks(rows: dict[str, list[Tensor]], head: Head) -> None:
     target, mouth = head.images[1:], _mouth(head.regions[1:])
     copied = head.images[:1].expand_as(target)
     fitted = fit_affine(copied, target)
-    for name, image in (("copy", copied), ("affine", fitted)):
+    for name, image in (("copy", copied), ("affine", fitted), ("oracle_warp", head.moved)):
         rows[f"psnr_{name}"].append(psnr(image, target))
         rows[f"psnr_mouth_{name}"].append(psnr(image, target, mouth))
+        rows[f"ssim_{name}"].append(ssim(image, target))
 
 
 def _means(rows: dict[str, list[Tensor]]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.renderer import flow, render
+from motion_lab.ops import warp
 
 HEADS_FILE = Path(__file__).parent.parent / "configs" / "eval_heads.yaml"
 FLOW_SIZE = 64
@@ -28,6 +29,8 @@ class Head(NamedTuple):
     motion: Tensor  # (F, 16), data.synthetic.parameters.MOTION
     displacement: Tensor  # (F - 1, 64, 64, 2), from each driving frame to the source
     visible: Tensor  # (F - 1, 64, 64) of 0 and 1: what the source shows
+    moved: Tensor  # (F - 1, 3, S, S): the source's pixels where they really went
+    double: Tensor  # (F, 3, S, S): another person in the same poses
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,28 @@ class EvalHeads:
         identity = sample_identity(rng)
         motion = sample_poses(rng, 1 + self.driving_frames)
         threads = torch.get_num_threads()
-        frames = render(
-            identity,
-            motion,
-            self.size,
-            samples=self.samples,
-            threads=threads,
-            channels=("image", "regions"),
+        own, double = (
+            render(
+                person,
+                motion,
+                self.size,
+                samples=self.samples,
+                threads=threads,
+                channels=("image", "regions"),
+            )
+            for person in (identity, sample_identity(rng))
         )
         source = np.repeat(motion[:1], self.driving_frames, axis=0)
         displacement, visible = flow(identity, motion[1:], source, FLOW_SIZE, threads=threads)
-        images = torch.from_numpy(frames.image).movedim(-1, 1).float() / 255
-        arrays = (frames.regions, motion, displacement, visible)
-        return Head(images, *map(torch.from_numpy, arrays))
+        everywhere, _ = flow(identity, motion[1:], source, self.size, threads=threads)
+        images = _image(own.image)
+        moved = warp(images[:1].expand_as(images[1:]), torch.from_numpy(everywhere))
+        arrays = (own.regions, motion, displacement, visible)
+        return Head(images, *map(torch.from_numpy, arrays), moved, _image(double.image))
+
+
+def _image(frames: np.ndarray) -> Tensor:
+    return torch.from_numpy(frames).movedim(-1, 1).float() / 255
 
 
 def load_eval_heads(*, seed: int, identities: int, size: int | None = None) -> EvalHeads:

@@ -28,6 +28,35 @@ def psnr(image: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
     return (-10 * mean.log10()).clamp(max=_BEST_PSNR)
 
 
+def ssim(image: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each image to its target, at most 1. Differentiable.
+
+    Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
+    structural similarity", 2004: Gaussian windows of 11 pixels and σ = 1.5, each colour for
+    itself, where the window lies inside the image.
+
+    Args:
+        image, target: (B, C, H, W) in [0, 1], H and W at least 11.
+
+    Returns:
+        (B,).
+    """
+    offsets = torch.arange(-5, 6, device=image.device, dtype=image.dtype)
+    window = torch.softmax(-(offsets / 1.5).square() / 2, 0)
+
+    def local_mean(x: Tensor) -> Tensor:
+        x = F.conv2d(x.flatten(0, 1).unsqueeze(1), window.view(1, 1, 1, -1))
+        return F.conv2d(x, window.view(1, 1, -1, 1)).unflatten(0, image.shape[:2]).squeeze(2)
+
+    mean_a, mean_b = local_mean(image), local_mean(target)
+    variance_a = local_mean(image.square()) - mean_a.square()
+    variance_b = local_mean(target.square()) - mean_b.square()
+    covariance = local_mean(image * target) - mean_a * mean_b
+    likeness = (2 * mean_a * mean_b + 0.01**2) / (mean_a.square() + mean_b.square() + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (variance_a + variance_b + 0.03**2)
+    return (likeness * structure).mean((1, 2, 3))
+
+
 def sharpness(image: Tensor, target: Tensor, where: Tensor) -> Tensor:
     """Mean gradient magnitude of each image over that of its target: below 1 is blurred.
 
@@ -81,3 +110,34 @@ def probe_r2(features: Tensor, values: Tensor, train: Tensor) -> Tensor:
     weights = torch.stack(maps)[best, :, torch.arange(y.shape[1])].mT
     error = (y[~train] - centre - x[~train] @ weights).square().sum(0)
     return 1 - error / (y[~train] - y[~train].mean(0)).square().sum(0)
+
+
+def identified(features: Tensor, people: Tensor) -> float:
+    """How often a feature tells whose it is, of one chance in as many as there are people.
+
+    Every other row of a person makes up that person's centre; the rest are given to the nearest
+    centre, in the metric of the spread within persons (linear discriminant analysis).
+
+    Args:
+        features: (N, M), at least two rows a person.
+        people: (N,), numbers of persons.
+    """
+    x = features.double()
+    x = (x - x.mean(0)) / x.std(0).clamp(min=1e-8)
+    names, person = people.unique(return_inverse=True)
+    turn = torch.zeros_like(person)
+    for i in range(len(names)):
+        rows = (person == i).nonzero().flatten()
+        turn[rows] = torch.arange(len(rows)) % 2
+    known = turn == 0
+    centres = torch.stack([x[known & (person == i)].mean(0) for i in range(len(names))])
+    within = (x[known] - centres[person[known]]).T.cov()
+    # Few rows a person leave the spread poorly known: a share of its mean keeps it regular.
+    within += 0.1 * within.diagonal().mean() * torch.eye(len(within), dtype=x.dtype)
+    factor = torch.linalg.cholesky(within)
+
+    def whitened(rows: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(factor, rows.T, upper=False).T
+
+    nearest = torch.cdist(whitened(x[~known]), whitened(centres)).argmin(1)
+    return (nearest == person[~known]).double().mean().item()

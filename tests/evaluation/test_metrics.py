@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from motion_lab.evaluation.affine import fit_affine
-from motion_lab.evaluation.metrics import grow, probe_r2, psnr, sharpness
+from motion_lab.evaluation.metrics import grow, identified, probe_r2, psnr, sharpness, ssim
 from motion_lab.ops import warp
 
 
@@ -80,3 +81,33 @@ def test_a_fitted_affine_finds_the_map_that_made_the_target(turn):
     target = warp(source, grids[0] - grids[1])
     assert psnr(source, target).item() < 25
     assert psnr(fit_affine(source, target), target).item() > 38
+
+
+def test_ssim_is_that_of_scikit_image():
+    torch.manual_seed(0)
+    target = picture(40).expand(2, -1, -1, -1)[..., :33].double()
+    image = (target + 0.1 * torch.randn_like(target)).clamp(0, 1)
+    right = [
+        structural_similarity(
+            a.numpy(),
+            b.numpy(),
+            channel_axis=0,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for a, b in zip(image, target, strict=True)
+    ]
+    torch.testing.assert_close(ssim(image, target), torch.tensor(right).double())
+    torch.testing.assert_close(ssim(target, target), torch.ones(2).double())
+
+
+def test_a_person_is_told_by_features_that_hold_who_it_is_alone():
+    torch.manual_seed(0)
+    people = torch.arange(20).repeat_interleave(8)
+    motion = torch.randn(160, 12)
+    # Small beside the motion, in directions where there is none of it.
+    who = 0.1 * torch.randn(20, 12)[people] * (torch.arange(12) >= 6)
+    assert identified(motion * (torch.arange(12) < 6) + who, people) > 0.95
+    assert identified(motion, people) < 0.2
