@@ -79,8 +79,15 @@ class EvalHeads:
         everywhere, _ = flow(identity, motion[1:], source, self.size, threads=threads)
         images = _image(own.image)
         moved = warp(images[:1].expand_as(images[1:]), torch.from_numpy(everywhere))
-        arrays = (own.regions, motion, displacement, visible)
-        return Head(images, *map(torch.from_numpy, arrays), moved, _image(double.image))
+        return Head(
+            images,
+            torch.from_numpy(own.regions),
+            torch.from_numpy(motion),
+            torch.from_numpy(displacement),
+            torch.from_numpy(visible),
+            moved,
+            _image(double.image),
+        )
 
 
 def _image(frames: np.ndarray) -> Tensor:
