@@ -79,3 +79,13 @@ def test_the_mixer_is_the_recurrence_of_the_paper(reverse: bool) -> None:
         hidden = torch.exp(-step * mixer.log_decay.exp()) * hidden + step * b * u[:, None]
         y = (hidden @ c + mixer.skip * u) * F.silu(gate)
         torch.testing.assert_close(mixer(x)[0, t], mixer.project_out(y))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_between_the_mixers_projections_no_signal_is_moved(reverse: bool) -> None:
+    mixer, x = MambaMixer(16, reverse=reverse), torch.randn(2, 9, 16)
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        mixer(x)
+    ran = {event.name for event in profile.events()}
+    assert "motion_lab::selective_scan_forward" in ran
+    assert not ran & {"aten::copy_", "aten::cat", "aten::flip", "aten::constant_pad_nd"}
