@@ -52,6 +52,12 @@ def test_a_peer_that_does_not_import_is_reported_with_its_reason(tmp_path, monke
     assert "undefined symbol: _ZN3c10" in line.found
 
 
+def test_a_backend_says_why_it_cannot_run_also_where_not_for_want_of_cuda_kernels(monkeypatch):
+    monkeypatch.setitem(sys.modules, "causal_conv1d", None)  # as if it were not installed
+    said = " ".join(CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "200"}).output.split())
+    assert "causal_conv1d the package causal-conv1d does not import" in said
+
+
 @pytest.mark.parametrize("word", ["CPU kernels", "selective_scan", "nvcc", "espeakng-loader"])
 def test_the_command_prints_every_section(word):
     result = CliRunner().invoke(app, ["doctor"])

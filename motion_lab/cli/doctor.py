@@ -37,9 +37,10 @@ def doctor() -> None:
     console = Console()
     console.print(lines("System", report.system))
     ops = table("Ops", "", "op", "on", "backend", "")
+    told = [line.found for line in report.system]
     for entry in report.ops:
         problem = entry.problem
-        if problem and entry.device == "cuda":
+        if problem in told and entry.device == "cuda":
             problem = "needs the CUDA kernels, see above"
         says = f"[red]{escape(problem)}[/]" if problem else escape(entry.note)
         ops.add_row("unasked" if entry.default else "", entry.op, entry.device, entry.backend, says)

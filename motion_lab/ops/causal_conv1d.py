@@ -291,7 +291,7 @@ def _peer_call(
 def _peer_problem(device: str) -> str | None:
     try:
         import causal_conv1d  # noqa: F401
-    except ImportError as error:
+    except Exception as error:  # a package with a broken binary may raise anything
         return f"the package causal-conv1d does not import: {error}"
     return None
 
