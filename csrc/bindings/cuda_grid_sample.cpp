@@ -8,15 +8,16 @@ namespace motion_lab {
 // `t`: input, coordinates, weight, mask. Other lists have the order of the structs in contract.h.
 void bind_cuda_grid_sample(py::module_& module) {
   using namespace grid_sample;
+  module.attr("grid_sample_crowd") = kCrowd;
   using Tensors = std::array<Tensor, 4>;
-  using Workspace = std::array<Tensor, 8>;
+  using Workspace = std::array<Tensor, 9>;
   const auto params_of = [](const Tensors& t, bool displacement, int mode, int padding,
                             bool align_corners) {
     return Params{t[0],         t[1], t[2], t[3], displacement, Mode(mode), Padding(padding),
                   align_corners};
   };
   const auto lists_of = [](const Workspace& w) {
-    return PointLists{w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
+    return PointLists{w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]};
   };
   module.def(
       "grid_sample",

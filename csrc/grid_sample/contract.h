@@ -55,7 +55,11 @@ struct PointLists {
   Tensor arrived;        // like keys, int32
   Tensor ordered;        // like keys, int32
   Tensor ordered_loads;  // like loads
+  // (1 + most), int64: how many cells have more than kCrowd entries, zero at first, and which ones,
+  // as item * cells + cell. An entry belongs to 2^rank cells if bilinear, else to one.
+  Tensor crowds;
 };
+constexpr int kCrowd = 64;
 
 // float32 computation only. `device` is the tensors' own, `stream` a cudaStream_t.
 namespace cuda {

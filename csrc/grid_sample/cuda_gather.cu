@@ -10,70 +10,14 @@
 //           of the points: an entry's place is how many of its list come before it.
 //   gather  sums for each cell and channel over the lists of its keys, in that order. No float is
 //           added to atomically, so the same bits come out at every run.
+//   crowds  Lists longer than kCrowd stay as they arrived: to order them costs the square of their
+//           length. Their cells are summed up by whole blocks, whatever the order; cuda_crowds.cu.
 //
 // scatter is the other way: every point adds to its cells atomically, in float32.
-#include "grid_sample/cuda_tiles.h"
+#include "grid_sample/cuda_lists.h"
 
 namespace motion_lab::grid_sample::cuda {
 namespace {
-
-// Keys of an item: along an axis with two taps the first of them may be cell -1.
-template <int rank, int n>
-struct Keys {
-  static constexpr int kEntries = n == 2 ? 1 : power(n, rank);  // a point's
-  static constexpr int kBefore = n == 2 ? 1 : 0;
-  // What an entry brings along: with two taps its distance past the first cell along each axis and
-  // the mask, else its weight.
-  static constexpr int kLoad = n == 2 ? 4 : 1;
-  struct alignas(4 * kLoad) Load {
-    float of[kLoad];
-  };
-
-  int64_t size[rank], count = 1;
-
-  explicit Keys(const Call<rank>& call) {
-    for (int i = 0; i < rank; ++i) count *= size[i] = call.in_size[i] + kBefore;
-  }
-  // -1 for a key that does not exist.
-  __device__ int64_t key(const float (&first)[rank]) const {
-    int64_t key = 0;
-#pragma unroll
-    for (int i = rank - 1; i >= 0; --i) {
-      const float at = first[i] + kBefore;
-      if (!(at >= 0 && at < static_cast<float>(size[i]))) return -1;
-      key = key * size[i] + static_cast<int64_t>(at);
-    }
-    return key;
-  }
-};
-
-// The contract's lists, without what a kernel does not need of tensors.
-struct Entries {
-  int64_t per_item;
-  int64_t* keys;
-  int32_t* slots;
-  void* loads;
-  int32_t* counts;
-
-  Entries(const PointLists& lists, int64_t items)
-      : per_item(lists.keys.count() / items),
-        keys(lists.keys.as<int64_t>()),
-        slots(lists.slots.as<int32_t>()),
-        loads(lists.loads.data),
-        counts(lists.counts.as<int32_t>()) {}
-};
-
-struct Lists {
-  const int64_t* starts;
-  uint32_t *arrived, *ordered;
-  void* loads;
-
-  explicit Lists(const PointLists& lists)
-      : starts(lists.starts.as<const int64_t>()),
-        arrived(lists.arrived.as<uint32_t>()),
-        ordered(lists.ordered.as<uint32_t>()),
-        loads(lists.ordered_loads.data) {}
-};
 
 template <int rank, int n>
 __global__ void __launch_bounds__(kThreads)
@@ -121,39 +65,38 @@ __global__ void __launch_bounds__(kThreads) order_kernel(Entries entries, Lists 
   if (job.thread >= job.count || entries.keys[i] < 0) return;
   const int64_t begin = lists.starts[entries.keys[i]], end = lists.starts[entries.keys[i] + 1];
   int64_t place = begin;
-  for (int64_t other = begin; other < end; ++other) place += lists.arrived[other] < entry;
+  if (end - begin > kCrowd)
+    place += entries.slots[i];
+  else
+    for (int64_t other = begin; other < end; ++other) place += lists.arrived[other] < entry;
   lists.ordered[place] = static_cast<uint32_t>(entry);
   static_cast<Load*>(lists.loads)[place] = static_cast<const Load*>(entries.loads)[i];
 }
-
-// A cell's lists: those of its neighbours before it in x and of its own lie one after another, and
-// there are so many pairs of them.
-template <int rank, int n>
-constexpr int kPairs = n == 2 ? power(2, rank - 1) : 1;
 
 template <class T, int rank, int n, bool kTogether>
 __global__ void __launch_bounds__(kThreads, 6)
     gather_kernel(Call<rank> call, Keys<rank, n> keys, Lists lists, Tensor grad, Tensor to,
                   Cut cut) {
   using Features = Channels<T, kTogether, 8>;
-  using Load = typename Keys<rank, n>::Load;
-  constexpr int kEntries = Keys<rank, n>::kEntries;
+  constexpr int64_t kLeft = -1;  // in place of a bound: to gather_crowds
   const Job job(cut, 1, kTogether);
   int64_t* bounds = motion_lab::cuda::dynamic_shared<int64_t>();  // [kPairs][3][tile]
 
   if (job.thread < job.count) {
     const CellOf<rank> cell(job.first + job.thread, call.in_size);
+    int64_t* bound = bounds + threadIdx.x;
+    int64_t entries = 0;
 #pragma unroll
     for (int pair = 0; pair < kPairs<rank, n>; ++pair) {
-      int64_t key = 0;
-#pragma unroll
-      for (int i = rank - 1; i >= 0; --i)
-        key = key * keys.size[i] + cell.at[i] + (i > 0 ? pair >> (i - 1) & 1 : 0);
-      const int64_t* start = lists.starts + job.item * keys.count + key;
-      int64_t* bound = bounds + pair * 3 * cut.tile + threadIdx.x;
-      bound[0] = start[0];
-      bound[cut.tile] = start[1];
-      bound[2 * cut.tile] = n == 2 ? start[2] : start[1];
+      const Bounds<rank, n> of(keys, lists, job.item, cell, pair);
+      bound[pair * 3 * cut.tile] = of.begin;
+      bound[(pair * 3 + 1) * cut.tile] = of.second;
+      bound[(pair * 3 + 2) * cut.tile] = of.end;
+      entries += of.end - of.begin;
+    }
+    if (entries > kCrowd) {
+      bound[0] = kLeft;
+      lists.crowded[atomicAdd(lists.crowds, 1ull)] = job.item * cut.cells + job.first + job.thread;
     }
   }
   __syncthreads();
@@ -161,6 +104,7 @@ __global__ void __launch_bounds__(kThreads, 6)
   const Features sums(to, 1, job.item * to.stride[0]);
   const Features from(grad, 2, job.item * grad.stride[0]);
   for (int own = job.own; own < job.count; own += job.step) {
+    if (bounds[own] == kLeft) continue;
     const int64_t place = CellOf<rank>(job.first + own, call.in_size).offset(to, 2);
     for (int64_t group = job.group; group < cut.groups; group += job.group_step) {
       float sum[Features::kCount] = {};
@@ -168,26 +112,11 @@ __global__ void __launch_bounds__(kThreads, 6)
       for (int pair = 0; pair < kPairs<rank, n>; ++pair) {
         const int64_t* bound = bounds + pair * 3 * cut.tile + own;
         for (int64_t i = bound[0]; i < bound[2 * cut.tile]; ++i) {
-          const Load load = static_cast<const Load*>(lists.loads)[i];
-          float weight = load.of[Keys<rank, n>::kLoad - 1];
-          if constexpr (n == 2) {
-            // A list of the cell before it holds points whose second tap the cell is.
-            weight *= i < bound[cut.tile] ? load.of[0] : 1 - load.of[0];
-#pragma unroll
-            for (int axis = 1; axis < rank; ++axis)
-              weight *= pair >> (axis - 1) & 1 ? 1 - load.of[axis] : load.of[axis];
-          }
-          uint32_t point = lists.ordered[i] / kEntries;
-          int64_t at = 0;
-          if (call.outputs > 1) {
-            const auto points = static_cast<uint32_t>(call.points);
-            at = int64_t{point / points} * grad.stride[1];
-            point %= points;
-          }
+          const Contribution<rank, n> one(call, lists, grad, pair, i, i >= bound[cut.tile]);
           float value[Features::kCount];
-          from.load(at + int64_t{point} * grad.stride[3], group, value);
+          from.load(one.at, group, value);
 #pragma unroll
-          for (int c = 0; c < Features::kCount; ++c) sum[c] += weight * value[c];
+          for (int c = 0; c < Features::kCount; ++c) sum[c] += one.weight * value[c];
         }
       }
       sums.store(place, group, sum);
@@ -278,6 +207,7 @@ void gather(const Params& params, const Tensor& grad, const Tensor& to, const Po
       }
     });
   });
+  gather_crowds(params, grad, to, lists, place);
 }
 
 void scatter(const Params& params, const Tensor& grad, const Tensor& to, int device,

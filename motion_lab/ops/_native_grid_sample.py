@@ -162,6 +162,7 @@ def _gather(
     entries = grad.numel() // channels * (4 ** len(sizes) if MODES[mode] == "bicubic" else 1)
     keys = batch * math.prod(size + bilinear for size in sizes)
     loads = entries, 4 if bilinear else 1
+    crowded = entries * 2 ** (bilinear * len(sizes)) // module.grid_sample_crowd
     new = partial(torch.empty, device=grad.device)
     found = (
         new(entries, dtype=torch.int64),
@@ -169,13 +170,14 @@ def _gather(
         new(loads, dtype=torch.float32),
         torch.zeros(keys + 1, dtype=torch.int32, device=grad.device),
     )
-    module.grid_sample_locate(packed, [*map(_native.pack, found), *[None] * 4], *options, *place)
+    module.grid_sample_locate(packed, [*map(_native.pack, found), *[None] * 5], *options, *place)
     lists = (
         *found,
         found[-1].cumsum(0),
         new(entries, dtype=torch.int32),
         new(entries, dtype=torch.int32),
         new(loads, dtype=torch.float32),
+        torch.zeros(1 + crowded, dtype=torch.int64, device=grad.device),
     )
     packed_lists = [*map(_native.pack, lists)]
     module.grid_sample_order(packed_lists, batch, *place)
