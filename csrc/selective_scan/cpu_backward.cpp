@@ -141,9 +141,9 @@ struct Signals {
 // N states from n on: forwards over the chunk once more, then backwards.
 template <int N, class F, bool kUniform, class Item, class EachStep>
 void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled, const Vec<F>* rate,
-           const Vec<F>* start, Vec<F>* q, Vec<F>* dA, const Item* b, int64_t b_step, const Item* c,
-           int64_t c_step, bool gated, CoefficientSums<F, kUniform>& dB,
-           CoefficientSums<F, kUniform>& dC, EachStep each_step) {
+           const Vec<F>* start, Vec<F>* q, CompensatedSum<Vec<F>>* dA, const Item* b,
+           int64_t b_step, const Item* c, int64_t c_step, bool gated,
+           CoefficientSums<F, kUniform>& dB, CoefficientSums<F, kUniform>& dC, EachStep each_step) {
   using V = Vec<F>;
   V state[kChunk + 1][N], e[kChunk][N];
   V h[N];
@@ -163,7 +163,7 @@ void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled, const Vec<
   V carried[N], to_A[N], own_rate[N];
   for (int i = 0; i < N; ++i) {
     carried[i] = q[i];
-    to_A[i] = dA[i];
+    to_A[i] = V{};
     own_rate[i] = rate[i];
   }
   for (int t = steps - 1; t >= 0; --t) {
@@ -187,7 +187,7 @@ void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled, const Vec<
   }
   for (int i = 0; i < N; ++i) {
     q[i] = carried[i];
-    dA[i] = to_A[i];
+    dA[i].add(to_A[i]);
   }
 }
 
@@ -207,8 +207,8 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
   CoefficientSums<F, kUniform> dB(sums.B, sums, plan, task, B.constant());
   CoefficientSums<F, kUniform> dC(sums.C, sums, plan, task, C.constant());
   Buffer<V> rates(blocks * states), scaled(blocks * states);
-  Buffer<V> carried(blocks * states), dA(blocks * states), start(states);
-  Buffer<CompensatedSum<V>> dD(blocks), dbias(blocks);
+  Buffer<V> carried(blocks * states), start(states);
+  Buffer<CompensatedSum<V>> dA(blocks * states), dD(blocks), dbias(blocks);
   dA.zero(blocks * states);
   dD.zero(blocks);
   dbias.zero(blocks);
@@ -311,7 +311,7 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     const Block block = plan.blocks[task.first + i];
     if (initial) store_states(matrix_of(initial, sequence.index), block, &carried[i * states]);
     F* to_A = sums.A.slice(sequence.index) + block.channel;
-    for (int64_t n = 0; n < states; ++n) store_lanes(to_A + n * dim, dA[i * states + n], block);
+    for (int64_t n = 0; n < states; ++n) store_lanes(to_A + n * dim, dA[i * states + n].sum, block);
     store_lanes(sums.D.slice(sequence.index) + block.channel, dD[i].sum, block);
     store_lanes(sums.delta_bias.slice(sequence.index) + block.channel, dbias[i].sum, block);
   }

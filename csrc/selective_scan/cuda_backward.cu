@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   // A lane's own sums over time: of the state's rate and constant coefficients, and, a share of
   // the steps each, of the channel's skip and bias. Several rounds carry theirs in `partials`.
-  float q = 0.0f, to_A = 0.0f, to_B = 0.0f, to_C = 0.0f;
-  CompensatedSum<float> to_D{}, to_bias{};
+  float q = 0.0f, to_B = 0.0f, to_C = 0.0f;
+  CompensatedSum<float> to_A{}, to_D{}, to_bias{};
   float rate = 0.0f, b = 0.0f, c = 0.0f;
   const auto per_state = [&](float* base, int64_t n) -> float& {
     return base[(job.sequence * dim + channel) * states + n];
@@ -71,14 +71,15 @@ __global__ void __launch_bounds__(kThreads, 2)
     rate = matrix(inputs.A, channel, n, have);
     b = varying_B ? 0.0f : matrix(inputs.B, channel, n, have);
     c = varying_C ? 0.0f : matrix(inputs.C, channel, n, have);
-    q = to_A = to_B = to_C = 0.0f;
+    q = to_B = to_C = 0.0f;
+    to_A = {};
     if (!have) return;
     if (first) {
       q = *state_of(gradients.last_state, job.sequence, channel, n);
       return;
     }
     q = per_state(partials.state, n);
-    to_A = per_state(partials.A, n);
+    to_A.sum = per_state(partials.A, n);
     if (!varying_B) to_B = per_state(partials.B, n);
     if (!varying_C) to_C = per_state(partials.C, n);
   };
@@ -86,7 +87,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int64_t n = round * kStates + lane;
     if (!there || n >= states) return;
     per_state(partials.state, n) = q;
-    per_state(partials.A, n) = to_A;
+    per_state(partials.A, n) = to_A.sum;
     if (!varying_B) per_state(partials.B, n) = to_B;
     if (!varying_C) per_state(partials.C, n) = to_C;
   };
@@ -149,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       // Backwards.
 #pragma unroll
       for (int begin = kSteps - kTurn; begin >= 0; begin -= kTurn) {
-        float input[kTurn], through[kTurn];
+        float input[kTurn], through[kTurn], turn_to_A = 0.0f;
 #pragma unroll
         for (int i = kTurn - 1; i >= 0; --i) {
           const int t = begin + i;
@@ -167,8 +168,9 @@ __global__ void __launch_bounds__(kThreads, 2)
           q = now * decay[t];
           const float reached = q * before[t];
           through[i] = reached * rate;
-          to_A += reached * s.d[t][own];
+          turn_to_A += reached * s.d[t][own];
         }
+        to_A.add(turn_to_A);
         const float input_sum = sum_over_lanes<kStates>(input);
         const float through_sum = sum_over_lanes<kStates>(through);
         if (lane < kTurn) {

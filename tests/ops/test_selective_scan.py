@@ -98,13 +98,16 @@ def test_a_memory_that_hardly_fades_is_as_right_as_the_reference(isa):
     [("native", 20_000), pytest.param("simt", 4_000, marks=pytest.mark.simt)],
 )
 def test_sums_over_time_do_not_lose_digits_with_length(backend, length):
-    """The gradients of D and delta_bias are as near to those of each step as torch's sums."""
+    """The gradients of D and delta_bias are as near to those of each step as torch's sums, and A's
+    is as near to float64's as one rounding of each term."""
     case = replace(BASE, batch=1, dim=32 if backend == "native" else 8, length=length, state=1)
     t = replace(case, z=False).arguments(torch.float32)
-    wanted = [t[name].requires_grad_() for name in ("D", "delta_bias", "delta")]
+    wanted = [t[name].requires_grad_() for name in ("D", "delta_bias", "delta", "A")]
     out = selective_scan(**t, backend=backend)
     grad = torch.randn_like(out)
-    dD, dbias, ddelta = torch.autograd.grad(out, wanted, grad)
+    dD, dbias, ddelta, dA = torch.autograd.grad(out, wanted, grad)
+    wide = widened(t)
+    right_dA = torch.autograd.grad(selective_scan(**wide), wide["A"], grad.double())[0]
 
     def rms(x):
         return x.pow(2).mean().sqrt()
@@ -112,6 +115,7 @@ def test_sums_over_time_do_not_lose_digits_with_length(backend, length):
     for found, of_steps in ((dD, (grad.double() * t["u"].double())[0]), (dbias, ddelta[0])):
         right = of_steps.double().sum(dim=1)
         assert rms(found - right) <= 2 * rms(of_steps.float().sum(dim=1) - right)
+    assert rms(dA - right_dA) <= 1e-6 * rms(right_dA)
 
 
 def test_extreme_values_stay_finite_and_nan_is_passed_on():
