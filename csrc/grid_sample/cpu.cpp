@@ -100,9 +100,10 @@ class Sampler : Geometry<A, rank> {
     const A* data = nullptr;
   };
 
-  bool lies_in_rows() const {
-    return input_.dtype == dtype_of() && input_.channel_stride == 1 && channels_ % B == 0 &&
-           input_.run == cells_;
+  bool lies_in_rows() const { return in_rows(input_) && input_.run == cells_; }
+
+  bool in_rows(const Plane& plane) const {
+    return plane.dtype == dtype_of() && plane.channel_stride == 1 && channels_ % B == 0;
   }
 
   static constexpr DType dtype_of() {
@@ -121,6 +122,26 @@ class Sampler : Geometry<A, rank> {
         sum.add_product(taps.weight[tap][p], Row::load(row(taps.cell[tap][p])));
       sum.store(tile + p * B);
     }
+  }
+
+  // Where input and output both lie in rows, all channels of a point in one go.
+  void gather_rows(const Source& source, const Taps& taps, int64_t first, int count,
+                   const Plane& to) const {
+    source.with_rows(0, [&](auto row) {
+      to.for_runs(first, count, [&](int64_t offset, int start, int length) {
+        A* target = reinterpret_cast<A*>(to.data) + offset;
+        for (int p = start; p < start + length; ++p, target += to.cell_stride) {
+          const A* rows[Taps::kCount];
+          for (int tap = 0; tap < taps.kCount; ++tap) rows[tap] = row(taps.cell[tap][p]);
+          for (int64_t c = 0; c < channels_; c += B) {
+            Row sum{};
+            for (int tap = 0; tap < taps.kCount; ++tap)
+              sum.add_product(taps.weight[tap][p], Row::load(rows[tap] + c));
+            sum.store(target + c);
+          }
+        }
+      });
+    });
   }
 
   static void scatter(const A* tile, const Taps& taps, int count, A* data) {
@@ -176,6 +197,10 @@ class Sampler : Geometry<A, rank> {
       alignas(64) A mask[kTile] = {};
       if (load_mask(item, first, count, mask)) taps.multiply(mask);
       const Plane to = plane.at(item * out.stride[0] + output * out.stride[1]);
+      if (source.in_place && in_rows(to)) {
+        gather_rows(source, taps, first, count, to);
+        continue;
+      }
       for (int64_t block = 0; block < blocks_; ++block) {
         source.with_rows(block, [&](auto row) { gather(row, taps, count, tile); });
         store_tile<A, B>(tile, block * B, in_block(block), first, count, to);
@@ -303,11 +328,15 @@ class Sampler : Geometry<A, rank> {
   void dot(const Plane& grad, int64_t first, int count, const Source& source, const Taps& taps,
            A (&dots)[Taps::kCount][kTile]) const {
     constexpr int tap_count = Taps::kCount;
-    alignas(64) A tile[kTile * B];
     alignas(64) A partial[tap_count][kTile * kFolded] = {};
-    for (int64_t block = 0; block < blocks_; ++block) {
-      load_tile<A, B>(grad, block * B, in_block(block), first, count, tile);
-      source.with_rows(block, [&](auto row) { add_products(row, tile, taps, count, partial); });
+    if (source.in_place && in_rows(grad)) {
+      dot_rows(grad, first, count, source, taps, partial);
+    } else {
+      alignas(64) A tile[kTile * B];
+      for (int64_t block = 0; block < blocks_; ++block) {
+        load_tile<A, B>(grad, block * B, in_block(block), first, count, tile);
+        source.with_rows(block, [&](auto row) { add_products(row, tile, taps, count, partial); });
+      }
     }
     for (int tap = 0; tap < tap_count; ++tap) {
       alignas(64) A lanes[kFolded][kTile];
@@ -320,23 +349,48 @@ class Sampler : Geometry<A, rank> {
     }
   }
 
+  using Folded = decltype(fold<A, Row::kWidth>(Row{}.v[0]));
+
+  static Folded product(const Row& a, const Row& b) {
+    auto sum = a.v[0] * b.v[0];
+    for (int r = 1; r < Row::kRegisters; ++r) sum += a.v[r] * b.v[r];
+    return fold<A, Row::kWidth>(sum);
+  }
+
   template <class RowOf>
   static void add_products(RowOf row, const A* tile, const Taps& taps, int count,
                            A (&partial)[Taps::kCount][kTile * kFolded]) {
     for (int p = 0; p < count; ++p) {
       const Row at = Row::load(tile + p * B);
       for (int tap = 0; tap < taps.kCount; ++tap) {
-        const Row read = Row::load(row(taps.cell[tap][p]));
-        auto sum = at.v[0] * read.v[0];
-        for (int r = 1; r < Row::kRegisters; ++r) sum += at.v[r] * read.v[r];
-        A* to = partial[tap] + p * kFolded;
-        auto folded = fold<A, Row::kWidth>(sum);
-        decltype(folded) before;
-        std::memcpy(&before, to, sizeof before);
-        folded += before;
-        std::memcpy(to, &folded, sizeof folded);
+        Folded sum;
+        std::memcpy(&sum, partial[tap] + p * kFolded, sizeof sum);
+        sum += product(at, Row::load(row(taps.cell[tap][p])));
+        std::memcpy(partial[tap] + p * kFolded, &sum, sizeof sum);
       }
     }
+  }
+
+  // The same sums in the same order.
+  void dot_rows(const Plane& grad, int64_t first, int count, const Source& source, const Taps& taps,
+                A (&partial)[Taps::kCount][kTile * kFolded]) const {
+    source.with_rows(0, [&](auto row) {
+      grad.for_runs(first, count, [&](int64_t offset, int start, int length) {
+        const A* from = reinterpret_cast<const A*>(grad.data) + offset;
+        for (int p = start; p < start + length; ++p, from += grad.cell_stride) {
+          const A* rows[Taps::kCount];
+          Folded sums[Taps::kCount] = {};
+          for (int tap = 0; tap < taps.kCount; ++tap) rows[tap] = row(taps.cell[tap][p]);
+          for (int64_t c = 0; c < channels_; c += B) {
+            const Row at = Row::load(from + c);
+            for (int tap = 0; tap < taps.kCount; ++tap)
+              sums[tap] += product(at, Row::load(rows[tap] + c));
+          }
+          for (int tap = 0; tap < taps.kCount; ++tap)
+            std::memcpy(partial[tap] + p * kFolded, &sums[tap], sizeof sums[tap]);
+        }
+      });
+    });
   }
 
   const int64_t batch_, channels_, blocks_;
