@@ -191,7 +191,7 @@ class Sampler : Geometry<A, rank> {
     Taps taps;
     alignas(64) A tile[kTile * B];
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t output = i / tiles, first = i % tiles * kTile;
+      const int64_t output = i / tiles, first = this->start_of_tile(i % tiles);
       const int count = in_tile(first, out_cells_);
       place(item, output, first, count, taps);
       alignas(64) A mask[kTile] = {};
@@ -261,7 +261,7 @@ class Sampler : Geometry<A, rank> {
     Taps taps;
     alignas(64) A tile[kTile * B];
     for (int64_t i = work * split / sums.splits; i < work * (split + 1) / sums.splits; ++i) {
-      const int64_t output = i / tiles, first = i % tiles * kTile;
+      const int64_t output = i / tiles, first = this->start_of_tile(i % tiles);
       const int count = in_tile(first, out_cells_);
       place(item, output, first, count, taps);
       alignas(64) A mask[kTile] = {};
@@ -304,7 +304,7 @@ class Sampler : Geometry<A, rank> {
     Taps taps;
     alignas(64) A dots[taps.kCount][kTile];
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i * kTile;
+      const int64_t first = this->start_of_tile(i);
       const int count = in_tile(first, out_cells_);
       alignas(64) A mask[kTile] = {}, mask_grad[kTile] = {};
       const bool masked = load_mask(item, first, count, mask);
