@@ -73,32 +73,61 @@ inline V high_half_interleaved(V a, V b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (I % 2 * n + n / 2 + I / 2)...);
 }
 
-// Transposes W vectors of W numbers: a perfect shuffle of the rows, log2(W) times.
-template <int W, class V>
-inline void transpose(V (&rows)[W]) {
+template <class V, int... I>
+inline V even_lanes(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I)...);
+}
+
+template <class V, int... I>
+inline V odd_lanes(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
+// From B vectors of W numbers, one a channel, to W rows of B numbers, B a power of two: each round
+// halves the distance between the lanes of one row. B = W transposes.
+template <int W, int B, class V>
+inline void interleave(V (&vectors)[B]) {
   constexpr auto lanes = std::make_integer_sequence<int, W>{};
-  for (int stage = 1; stage < W; stage *= 2) {
-    V shuffled[W];
-    for (int i = 0; i < W / 2; ++i) {
-      shuffled[2 * i] = low_half_interleaved(rows[i], rows[i + W / 2], lanes);
-      shuffled[2 * i + 1] = high_half_interleaved(rows[i], rows[i + W / 2], lanes);
+  for (int round = 1; round < B; round *= 2) {
+    V shuffled[B];
+    for (int i = 0; i < B / 2; ++i) {
+      shuffled[2 * i] = low_half_interleaved(vectors[i], vectors[i + B / 2], lanes);
+      shuffled[2 * i + 1] = high_half_interleaved(vectors[i], vectors[i + B / 2], lanes);
     }
-    for (int i = 0; i < W; ++i) rows[i] = shuffled[i];
+    for (int i = 0; i < B; ++i) vectors[i] = shuffled[i];
+  }
+}
+
+// The way back.
+template <int W, int B, class V>
+inline void separate(V (&vectors)[B]) {
+  constexpr auto lanes = std::make_integer_sequence<int, W>{};
+  for (int round = 1; round < B; round *= 2) {
+    V shuffled[B];
+    for (int i = 0; i < B / 2; ++i) {
+      shuffled[i] = even_lanes(vectors[2 * i], vectors[2 * i + 1], lanes);
+      shuffled[i + B / 2] = odd_lanes(vectors[2 * i], vectors[2 * i + 1], lanes);
+    }
+    for (int i = 0; i < B; ++i) vectors[i] = shuffled[i];
   }
 }
 
 // `channels` rows of `count` numbers, `pitch` apart -> `count` rows of B; missing channels are 0.
+// Few channels a row are done for as many rows as fill the registers.
 template <class A, int B>
 void channels_to_rows(const A* from, int64_t pitch, int channels, int count, A* to) {
-  constexpr int W = Lanes<A, B>::kWidth;
+  constexpr int W = kRegisterBytes / sizeof(A), N = std::min(B, W);
   const int whole = count / W * W;
   for (int p = 0; p < whole; p += W)
-    for (int c = 0; c < B; c += W) {
-      typename Lanes<A, W>::Vector block[W] = {};
-      for (int i = 0; i < W && c + i < channels; ++i)
+    for (int c = 0; c < B; c += N) {
+      typename VectorOf<A, W>::type block[N] = {};
+      for (int i = 0; i < N && c + i < channels; ++i)
         std::memcpy(&block[i], from + (c + i) * pitch + p, sizeof block[i]);
-      transpose<W>(block);
-      for (int i = 0; i < W; ++i) std::memcpy(to + (p + i) * B + c, &block[i], sizeof block[i]);
+      interleave<W>(block);
+      if constexpr (N == W)
+        for (int i = 0; i < W; ++i) std::memcpy(to + (p + i) * B + c, &block[i], sizeof block[i]);
+      else
+        std::memcpy(to + p * B, block, sizeof block);
     }
   for (int p = whole; p < count; ++p)
     for (int c = 0; c < B; ++c) to[p * B + c] = c < channels ? from[c * pitch + p] : A(0);
@@ -107,14 +136,19 @@ void channels_to_rows(const A* from, int64_t pitch, int channels, int count, A* 
 // The way back; the missing channels are not written.
 template <class A, int B>
 void rows_to_channels(const A* from, int64_t pitch, int channels, int count, A* to) {
-  constexpr int W = Lanes<A, B>::kWidth;
+  constexpr int W = kRegisterBytes / sizeof(A), N = std::min(B, W);
   const int whole = count / W * W;
   for (int p = 0; p < whole; p += W)
-    for (int c = 0; c < channels; c += W) {
-      typename Lanes<A, W>::Vector block[W];
-      for (int i = 0; i < W; ++i) std::memcpy(&block[i], from + (p + i) * B + c, sizeof block[i]);
-      transpose<W>(block);
-      for (int i = 0; i < W && c + i < channels; ++i)
+    for (int c = 0; c < channels; c += N) {
+      typename VectorOf<A, W>::type block[N];
+      if constexpr (N == W) {
+        for (int i = 0; i < W; ++i) std::memcpy(&block[i], from + (p + i) * B + c, sizeof block[i]);
+        interleave<W>(block);  // to transpose is its own way back
+      } else {
+        std::memcpy(block, from + p * B, sizeof block);
+        separate<W>(block);
+      }
+      for (int i = 0; i < N && c + i < channels; ++i)
         std::memcpy(to + (c + i) * pitch + p, &block[i], sizeof block[i]);
     }
   for (int p = whole; p < count; ++p)
