@@ -204,13 +204,15 @@ struct Plane {
   }
 };
 
-// The strides of coordinates, 2 and 3, are constants to the compiler, so that it can use shuffles.
+// The strides of coordinates, 2 and 3, and of one vector for all cells are constants to the compiler,
+// so that it can use shuffles.
 template <class From, class To>
 void load_strided(const From* from, int64_t stride, int count, To* to) {
   const auto load = [&](auto step) {
     for (int i = 0; i < count; ++i) to[i] = static_cast<To>(from[i * step]);
   };
   using std::integral_constant;
+  if (stride == 0) return load(integral_constant<int64_t, 0>{});
   if (stride == 1) return load(integral_constant<int64_t, 1>{});
   if (stride == 2) return load(integral_constant<int64_t, 2>{});
   if (stride == 3) return load(integral_constant<int64_t, 3>{});
