@@ -368,7 +368,8 @@ def test_lists_come_in_the_order_of_the_points_however_they_arrive():
     arrived, ordered = torch.zeros(2, items * points, dtype=torch.int32)
     ordered_loads = torch.zeros_like(loads)
     starts = counts.cumsum(0)
-    lists = (key, slots.flatten(), loads, counts, starts, arrived, ordered, ordered_loads)
+    crowds = torch.zeros(1, dtype=torch.int64)
+    lists = (key, slots.flatten(), loads, counts, starts, arrived, ordered, ordered_loads, crowds)
     _native.simt().grid_sample_order([*map(_native.pack, lists)], items, 0, 0)
     flat = [p for of_key in wanted for p in of_key]
     assert ordered[: len(flat)].tolist() == flat
