@@ -15,6 +15,7 @@ from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, build_pairs
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import REGIONS
+from motion_lab.evaluation.metrics import psnr
 from motion_lab.models.base_model import BaseModel, image_plane
 from motion_lab.models.weights import load_base_model
 
@@ -131,12 +132,11 @@ class BaseTask:
         truth, visible = batch["displacement"], batch["visible"]
         predicted = resize(rendered.displacement.movedim(-1, 1), truth.shape[1:3]).movedim(1, -1)
         error = (predicted - truth).norm(dim=-1) * FLOW_SIZE / 2
-        truth.norm(dim=-1) * FLOW_SIZE / 2
         other = self.model.decode(source, deviation.roll(1, 0)).image
         return {
-            "psnr": _psnr(rendered.image, target),
-            "psnr_copy": _psnr(batch["source"], target),
-            "psnr_other_motion": _psnr(other, target),
+            "psnr": float(psnr(rendered.image, target).mean()),
+            "psnr_copy": float(psnr(batch["source"], target).mean()),
+            "psnr_other_motion": float(psnr(other, target).mean()),
             "flow_px": float((error * visible).sum() / visible.sum()),
             "flow_px_zero": float(
                 (truth.norm(dim=-1) * FLOW_SIZE / 2 * visible).sum() / visible.sum()
@@ -194,7 +194,3 @@ def _recolour(image: Tensor, rng: np.random.Generator) -> Tensor:
     gain = torch.from_numpy(rng.uniform(0.75, 1.3, (len(image), 3, 1, 1)).astype(np.float32))
     gamma = torch.from_numpy(rng.uniform(0.7, 1.4, (len(image), 1, 1, 1)).astype(np.float32))
     return (image.clamp(min=1e-3) ** gamma * gain).clamp(0, 1)
-
-
-def _psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * (a - b).square().flatten(1).mean(1).log10().mean())
