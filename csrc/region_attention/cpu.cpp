@@ -93,14 +93,13 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
                             kQueries, softmax.shrink);
   }
 
-  const Rows<In> to(outputs.out, batch, head);
   T* lse = outputs.lse.as<T>() + batch * outputs.lse.stride[0] + head * outputs.lse.stride[1];
   const Rows<T> saved(outputs.softmax, batch, head);
+  T shares[kQueries];
   for (int64_t i = 0; i < queries.count; ++i) {
     const T sum = softmax.sum[i], share = sum == T{0} ? T{0} : T{1} / sum;
     const int64_t token = queries.place(i);
-    for (int64_t d = 0; d < size; ++d)
-      to[token][d * to.stride] = static_cast<In>(out[d * kQueries + i] * share);
+    shares[i] = share;
     const T infinity = std::numeric_limits<T>::infinity();
     const T top = softmax.top[i] * static_cast<T>(kLn2);
     lse[token * outputs.lse.stride[2]] = sum == T{0} ? -infinity : top + std::log(sum);
@@ -108,6 +107,7 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
     saved[token][0] = sum == T{0} ? infinity : softmax.top[i];
     saved[token][saved.stride] = share;
   }
+  unpack_lanes<In, T>(Rows<In>(outputs.out, batch, head), queries, out, size, shares, keys, width);
 }
 
 }  // namespace

@@ -59,12 +59,10 @@ class BackwardPart {
       if (kind == TileClass::empty) continue;
       add_pairs(queries, t * kKeys, std::min(kKeys, k_length_ - t * kKeys), kind);
     }
-    const Rows<In> to(gradients_.grad_q, batch_, head);
-    const T scale = static_cast<T>(inputs_.scale);
-    for (int64_t i = 0; i < queries.count; ++i)
-      for (int64_t d = 0; d < size_; ++d)
-        to[queries.place(i)][d * to.stride] =
-            static_cast<In>(grad_queries_[d * kQueries + i] * scale);
+    T scales[kQueries];
+    std::fill_n(scales, kQueries, static_cast<T>(inputs_.scale));
+    unpack_lanes<In, T>(Rows<In>(gradients_.grad_q, batch_, head), queries, grad_queries_, size_,
+                        scales, query_rows_, width_);
   }
 
  private:

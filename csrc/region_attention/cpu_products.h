@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "common/dtype.h"
+#include "common/simd.h"
 
 namespace motion_lab::region_attention::MOTION_LAB_ISA {
 
@@ -184,9 +185,21 @@ inline void pack_row(T* to, int64_t width, const In* from, int64_t stride, int64
 template <class T>
 inline void transpose(T* to, int64_t width, const T* from, int64_t from_row, int64_t rows,
                       int64_t columns, T factor) {
-  for (int64_t c = 0; c < columns; ++c, to += width) {
-    for (int64_t r = 0; r < rows; ++r) to[r] = from[r * from_row + c] * factor;
-    for (int64_t r = rows; r < width; ++r) to[r] = T{0};
+  // Squares are turned over in registers: number by number this takes as long as a product.
+  constexpr int64_t W = Lanes<T>::width;
+  const int64_t whole_rows = rows / W * W, whole_columns = columns / W * W;
+  for (int64_t c = 0; c < whole_columns; c += W)
+    for (int64_t r = 0; r < whole_rows; r += W) {
+      Vector<T> square[W];
+      for (int64_t i = 0; i < W; ++i) square[i] = motion_lab::load(from + (r + i) * from_row + c);
+      motion_lab::transpose<T>(square);
+      for (int64_t i = 0; i < W; ++i) store(to + (c + i) * width + r, square[i] * factor);
+    }
+  for (int64_t c = 0; c < columns; ++c) {
+    T* line = to + c * width;
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r)
+      line[r] = from[r * from_row + c] * factor;
+    for (int64_t r = rows; r < width; ++r) line[r] = T{0};
   }
 }
 

@@ -108,4 +108,21 @@ void pack_lanes(T* to, T* rows, int64_t width, const Rows<const In>& from,
   transpose<T>(to, kQueries, rows, width, queries.count, channels, factor);
 }
 
+// The reverse: writes lanes (channel, lane) to the queries' rows, each times its lane's factor.
+// rows: room for kQueries rows of `width` numbers.
+template <class In, class T>
+void unpack_lanes(const Rows<In>& to, const QueryTile<T>& queries, const T* lanes, int64_t channels,
+                  const T* factors, T* rows, int64_t width) {
+  transpose<T>(rows, width, lanes, kQueries, channels, queries.count, T{1});
+  for (int64_t i = 0; i < queries.count; ++i) {
+    In* row = to[queries.place(i)];
+    const T* from = rows + i * width;
+    const T factor = factors[i];
+    if (to.stride == 1)
+      for (int64_t d = 0; d < channels; ++d) row[d] = static_cast<In>(from[d] * factor);
+    else
+      for (int64_t d = 0; d < channels; ++d) row[d * to.stride] = static_cast<In>(from[d] * factor);
+  }
+}
+
 }  // namespace motion_lab::region_attention::MOTION_LAB_ISA
