@@ -14,30 +14,30 @@ struct Softmax {
     std::fill_n(sum, kQueries, T{0});
   }
 
-  // Turns a tile of logits into weights relative to the new maxima; `shrink` becomes the factor
-  // that makes what was accumulated before relative to them.
+  // Turns the logits of a part of a tile into weights relative to the new maxima; `shrink` becomes
+  // the factor that makes what was accumulated before relative to them.
   template <class AllowedBy>
-  void add(T* logits, int64_t keys, int64_t lanes, AllowedBy&& allowed) {
+  void add(T* logits, const Pairs& pairs, AllowedBy&& allowed) {
     constexpr int W = Lanes<T>::width;
+    const int64_t first = pairs.lane / W, end = first + pairs.lanes / W;
     const Vector<T> none = splat(-std::numeric_limits<T>::infinity());
-    const int64_t vectors = lanes / W;
     Vector<T> tops[kQueries / W];
-    for (int64_t n = 0; n < vectors; ++n) tops[n] = load(top + n * W);
-    for (int64_t j = 0; j < keys; ++j) {
+    for (int64_t n = first; n < end; ++n) tops[n] = load(top + n * W);
+    for (int64_t j = 0; j < pairs.keys; ++j) {
       const Mask<T>* mask = allowed(j);
-      for (int64_t n = 0; n < vectors; ++n) {
+      for (int64_t n = first; n < end; ++n) {
         T* at = logits + j * kQueries + n * W;
         Vector<T> logit = load(at);
         if (mask) store(at, logit = mask[n] ? logit : none);
         tops[n] = larger<T>(logit, tops[n]);
       }
     }
-    for (int64_t n = 0; n < vectors; ++n) {
+    for (int64_t n = first; n < end; ++n) {
       // Lanes that have met no key yet: -inf minus -inf would be NaN.
       const Vector<T> base = tops[n] == none ? Vector<T>{} : tops[n];
       const Vector<T> factor = exp2(load(top + n * W) - base);
       Vector<T> total = load(sum + n * W) * factor;
-      for (int64_t j = 0; j < keys; ++j) {
+      for (int64_t j = 0; j < pairs.keys; ++j) {
         T* at = logits + j * kQueries + n * W;
         const Vector<T> weight = exp2(load(at) - base);
         store(at, weight);
@@ -74,23 +74,23 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
   Softmax<T> softmax;
 
   for (int64_t t = 0; t < key_tiles; ++t) {
-    const int64_t begin = t * kKeys, count = std::min(kKeys, k_length - begin);
-    const auto kind =
-        classify(queries.words, key_classes[static_cast<size_t>(batch * key_tiles + t)]);
+    const TileWords& key_words = key_classes[static_cast<size_t>(batch * key_tiles + t)];
+    const auto kind = classify(queries.words, key_words);
     if (kind == TileClass::empty) continue;
+    const Pairs pairs = queries.pairs_in_tile(kind, key_tokens, t, key_words);
     const auto pack = [&](T* to, const Tensor& x) {
-      pack_tokens<In, T>(to, width, Rows<const In>(x, batch, kv_head), key_tokens, begin, count,
-                         size);
+      pack_tokens<In, T>(to, width, Rows<const In>(x, batch, kv_head), key_tokens, pairs.key,
+                         pairs.keys, size);
     };
     pack(keys, inputs.k);
     pack(values, inputs.v);
-    product<T, Old::dropped>(count, queries.lanes, size, keys, width, 1, lanes, kQueries, weights,
-                             kQueries);
-    softmax.add(weights, count, queries.lanes, [&](int64_t j) -> const Mask<T>* {
-      return kind == TileClass::full ? nullptr : queries.mask(key_tokens.word(begin + j));
+    product<T, Old::dropped>(pairs.keys, pairs.lanes, size, keys, width, 1, lanes + pairs.lane,
+                             kQueries, weights + pairs.lane, kQueries);
+    softmax.add(weights, pairs, [&](int64_t j) -> const Mask<T>* {
+      return kind == TileClass::full ? nullptr : queries.mask(key_tokens.word(pairs.key + j));
     });
-    product<T, Old::scaled>(size, queries.lanes, count, values, 1, width, weights, kQueries, out,
-                            kQueries, softmax.shrink);
+    product<T, Old::scaled>(size, pairs.lanes, pairs.keys, values, 1, width, weights + pairs.lane,
+                            kQueries, out + pairs.lane, kQueries, softmax.shrink + pairs.lane);
   }
 
   T* lse = outputs.lse.as<T>() + batch * outputs.lse.stride[0] + head * outputs.lse.stride[1];

@@ -54,10 +54,10 @@ class BackwardPart {
     std::fill_n(grad_queries_, size_ * kQueries, T{0});
     const int64_t key_tiles = tiles_of(k_length_, kKeys);
     for (int64_t t = 0; t < key_tiles; ++t) {
-      const auto kind =
-          classify(queries.words, key_classes[static_cast<size_t>(batch_ * key_tiles + t)]);
+      const TileWords& key_words = key_classes[static_cast<size_t>(batch_ * key_tiles + t)];
+      const auto kind = classify(queries.words, key_words);
       if (kind == TileClass::empty) continue;
-      add_pairs(queries, t * kKeys, std::min(kKeys, k_length_ - t * kKeys), kind);
+      add_pairs(queries, queries.pairs_in_tile(kind, key_tokens_, t, key_words), kind);
     }
     T scales[kQueries];
     std::fill_n(scales, kQueries, static_cast<T>(inputs_.scale));
@@ -87,18 +87,22 @@ class BackwardPart {
     }
   }
 
-  void add_pairs(QueryTile<T>& queries, int64_t begin, int64_t count, TileClass kind) {
+  void add_pairs(QueryTile<T>& queries, const Pairs& pairs, TileClass kind) {
     constexpr int W = Lanes<T>::width;
-    const T* keys = keys_ + begin * width_;
-    const T* values = values_ + begin * width_;
-    product<T, Old::dropped>(count, queries.lanes, size_, keys, width_, 1, query_lanes_, kQueries,
-                             weights_, kQueries);
-    product<T, Old::dropped>(count, queries.lanes, size_, values, width_, 1, grad_lanes_, kQueries,
-                             grad_logits_, kQueries);
+    const auto [lane, lanes, key, count] = pairs;
+    const int64_t queries_in = std::min(lanes, queries.count - lane);
+    const T* keys = keys_ + key * width_;
+    const T* values = values_ + key * width_;
+    T* weights = weights_ + lane;
+    T* grad_logits = grad_logits_ + lane;
+    product<T, Old::dropped>(count, lanes, size_, keys, width_, 1, query_lanes_ + lane, kQueries,
+                             weights, kQueries);
+    product<T, Old::dropped>(count, lanes, size_, values, width_, 1, grad_lanes_ + lane, kQueries,
+                             grad_logits, kQueries);
     for (int64_t j = 0; j < count; ++j) {
       const Mask<T>* mask =
-          kind == TileClass::full ? nullptr : queries.mask(key_tokens_.word(begin + j));
-      for (int64_t n = 0; n < queries.lanes / W; ++n) {
+          kind == TileClass::full ? nullptr : queries.mask(key_tokens_.word(key + j));
+      for (int64_t n = lane / W; n < (lane + lanes) / W; ++n) {
         const int64_t at = j * kQueries + n * W;
         Vector<T> weight = exp2(load(weights_ + at) - load(top_ + n * W)) * load(share_ + n * W);
         Vector<T> grad = weight * (load(grad_logits_ + at) - load(inner_ + n * W));
@@ -110,12 +114,12 @@ class BackwardPart {
         store(grad_logits_ + at, grad);
       }
     }
-    product<T, Old::kept>(size_, queries.lanes, count, keys, 1, width_, grad_logits_, kQueries,
-                          grad_queries_, kQueries);
-    product<T, Old::kept>(count, width_, queries.count, weights_, kQueries, 1, grad_rows_, width_,
-                          grad_values_ + begin * width_, width_);
-    product<T, Old::kept>(count, width_, queries.count, grad_logits_, kQueries, 1, query_rows_,
-                          width_, grad_keys_ + begin * width_, width_);
+    product<T, Old::kept>(size_, lanes, count, keys, 1, width_, grad_logits, kQueries,
+                          grad_queries_ + lane, kQueries);
+    product<T, Old::kept>(count, width_, queries_in, weights, kQueries, 1,
+                          grad_rows_ + lane * width_, width_, grad_values_ + key * width_, width_);
+    product<T, Old::kept>(count, width_, queries_in, grad_logits, kQueries, 1,
+                          query_rows_ + lane * width_, width_, grad_keys_ + key * width_, width_);
   }
 
   const Inputs& inputs_;

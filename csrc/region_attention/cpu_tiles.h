@@ -56,6 +56,11 @@ inline std::vector<TileWords> class_keys(const Inputs& inputs) {
   return classes;
 }
 
+// A part of a tile of pairs: whole vectors of lanes, and keys that follow each other.
+struct Pairs {
+  int64_t lane, lanes, key, keys;
+};
+
 // A tile of queries: its lanes, their words, and which pairs with a key they allow.
 template <class T>
 struct QueryTile {
@@ -74,6 +79,28 @@ struct QueryTile {
         words(words_of(tokens, begin, count)) {
     for (int64_t i = 0; i < count; ++i) word[i] = tokens.word(begin + i);
     allow(0);
+  }
+
+  // All pairs with a tile of keys that share a bit, and as few others as leaving out vectors of
+  // lanes and keys at either end can do: of sorted tokens most of what a region's border would
+  // cost.
+  Pairs pairs_in_tile(TileClass kind, const Tokens& keys, int64_t tile,
+                      const TileWords& key_words) const {
+    constexpr int W = Lanes<T>::width;
+    int64_t key = tile * kKeys, key_end = std::min(key + kKeys, keys.length);
+    int64_t lane = 0, lane_end = lanes;
+    if (kind == TileClass::full) return {lane, lanes, key, key_end - key};
+    const auto in_vector = [&](int64_t lane) {
+      uint64_t any = 0;
+      for (int64_t i = lane; i < lane + W; ++i) any |= word[i];
+      return (any & key_words.any) != 0;
+    };
+    const auto in_key = [&](int64_t j) { return (keys.word(j) & words.any) != 0; };
+    while (!in_vector(lane)) lane += W;
+    while (!in_vector(lane_end - W)) lane_end -= W;
+    while (!in_key(key)) ++key;
+    while (!in_key(key_end - 1)) --key_end;
+    return {lane, lane_end - lane, key, key_end - key};
   }
 
   // All ones in the lanes that share a bit with the key. Neighbouring keys often lie in the same
