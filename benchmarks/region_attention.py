@@ -1,7 +1,7 @@
 """Cases of region attention: those of the preset `small`, and 1,024 to 4,096 tokens.
 
 Regions of the latter: one for all ("dense"), 4 or 16 runs of equal length, and 8 that lie scattered
-("mixed"), where every token draws its region.
+("mixed"), where every token draws its region; these also with a plan, made before the clock starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.harness.case import (
     random_tensors,
     size_in_memory,
 )
-from motion_lab.ops import region_attention
+from motion_lab.ops import RegionPlan, region_attention
 
 
 def _words(region: Tensor) -> Tensor:
@@ -67,6 +67,7 @@ def _case(
     dtype: torch.dtype = torch.float32,
     devices: tuple[str, ...] = ("cpu", "cuda"),
     quick: bool = False,
+    planned: bool = False,
 ) -> Case:
     batch, heads, length, size = shape
 
@@ -77,7 +78,9 @@ def _case(
         if not name.startswith("small"):
             q, k, v = (x.contiguous() for x in (q, k, v))
         words = regions(batch, length).contiguous().to(device)
-        return {"q": q, "k": k, "v": v, "q_regions": words, "k_regions": words}
+        # Made once for many calls, so before the clock starts.
+        plan = RegionPlan(words, words) if planned else None
+        return {"q": q, "k": k, "v": v, "q_regions": words, "k_regions": words, "plan": plan}
 
     large = length > 2048
     return Case(
@@ -165,11 +168,13 @@ OPS = (
             _case("l1024-runs4", (1, 8, 1024, 64), _runs(4)),
             _case("l1024-runs16", (1, 8, 1024, 64), _runs(16), quick=True),
             _case("l1024-mixed8", (1, 8, 1024, 64), _mixed(8), quick=True),
+            _case("l1024-mixed8-plan", (1, 8, 1024, 64), _mixed(8), planned=True, quick=True),
             _case("l2048-runs4", (1, 8, 2048, 64), _runs(4)),
             _case("l4096-dense", (1, 8, 4096, 64), _runs(1)),
             _case("l4096-runs4", (1, 8, 4096, 64), _runs(4)),
             _case("l4096-runs16", (1, 8, 4096, 64), _runs(16)),
             _case("l4096-mixed8", (1, 8, 4096, 64), _mixed(8)),
+            _case("l4096-mixed8-plan", (1, 8, 4096, 64), _mixed(8), planned=True),
             *(
                 _case(
                     name,
