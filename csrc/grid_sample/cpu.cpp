@@ -4,6 +4,7 @@
 // Outputs are made in tiles: positions, then taps, then sums over rows.
 #include "common/parallel.h"
 #include "grid_sample/contract.h"
+#include "grid_sample/rows.h"
 #include "grid_sample/taps.h"
 
 namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA {
@@ -43,10 +44,12 @@ class Sampler : Geometry<A, rank> {
   }
 
  private:
-  using Row = Lanes<A, B>;
   using Taps = cpu::MOTION_LAB_ISA::Taps<A, rank, n>;
+  using Rows = cpu::MOTION_LAB_ISA::Rows<A, B, Taps>;
+  using Row = typename Rows::Row;
+  using Folded = typename Rows::Folded;
+  static constexpr int kFolded = Rows::kFolded;
   static constexpr int64_t kWorkPerThread = 1 << 14;
-  static constexpr int kFolded = std::min(4, Row::kWidth);
 
   // The input of one item as rows of B channels: packed, or in place where it lies like that.
   struct Source {
@@ -114,16 +117,6 @@ class Sampler : Geometry<A, rank> {
     return static_cast<int>(std::min<int64_t>(B, channels_ - block * B));
   }
 
-  template <class RowOf>
-  static void gather(RowOf row, const Taps& taps, int count, A* tile) {
-    for (int p = 0; p < count; ++p) {
-      Row sum{};
-      for (int tap = 0; tap < taps.kCount; ++tap)
-        sum.add_product(taps.weight[tap][p], Row::load(row(taps.cell[tap][p])));
-      sum.store(tile + p * B);
-    }
-  }
-
   // Where input and output both lie in rows, all channels of a point in one go.
   void gather_rows(const Source& source, const Taps& taps, int64_t first, int count,
                    const Plane& to) const {
@@ -142,18 +135,6 @@ class Sampler : Geometry<A, rank> {
         }
       });
     });
-  }
-
-  static void scatter(const A* tile, const Taps& taps, int count, A* data) {
-    for (int p = 0; p < count; ++p) {
-      const Row grad = Row::load(tile + p * B);
-      for (int tap = 0; tap < taps.kCount; ++tap) {
-        A* to = data + int64_t{taps.cell[tap][p]} * B;
-        Row sum = Row::load(to);
-        sum.add_product(taps.weight[tap][p], grad);
-        sum.store(to);
-      }
-    }
   }
 
   // Calls body(source, item, threads) for each item of the batch: the items side by side where they
@@ -202,7 +183,7 @@ class Sampler : Geometry<A, rank> {
         continue;
       }
       for (int64_t block = 0; block < blocks_; ++block) {
-        source.with_rows(block, [&](auto row) { gather(row, taps, count, tile); });
+        source.with_rows(block, [&](auto row) { Rows::gather(row, taps, count, tile); });
         store_tile<A, B>(tile, block * B, in_block(block), first, count, to);
       }
     }
@@ -269,7 +250,7 @@ class Sampler : Geometry<A, rank> {
       const Plane from = grad.at(output * output_stride);
       for (int64_t block = block_begin; block < block_end; ++block) {
         load_tile<A, B>(from, block * B, in_block(block), first, count, tile);
-        scatter(tile, taps, count, sums.at(in_wave, split, block));
+        Rows::scatter(tile, taps, count, sums.at(in_wave, split, block));
       }
     }
   }
@@ -335,7 +316,8 @@ class Sampler : Geometry<A, rank> {
       alignas(64) A tile[kTile * B];
       for (int64_t block = 0; block < blocks_; ++block) {
         load_tile<A, B>(grad, block * B, in_block(block), first, count, tile);
-        source.with_rows(block, [&](auto row) { add_products(row, tile, taps, count, partial); });
+        source.with_rows(block,
+                         [&](auto row) { Rows::add_products(row, tile, taps, count, partial); });
       }
     }
     for (int tap = 0; tap < tap_count; ++tap) {
@@ -345,28 +327,6 @@ class Sampler : Geometry<A, rank> {
         A sum = 0;
         for (int lane = 0; lane < kFolded; ++lane) sum += lanes[lane][p];
         dots[tap][p] = sum;
-      }
-    }
-  }
-
-  using Folded = decltype(fold<A, Row::kWidth>(Row{}.v[0]));
-
-  static Folded product(const Row& a, const Row& b) {
-    auto sum = a.v[0] * b.v[0];
-    for (int r = 1; r < Row::kRegisters; ++r) sum += a.v[r] * b.v[r];
-    return fold<A, Row::kWidth>(sum);
-  }
-
-  template <class RowOf>
-  static void add_products(RowOf row, const A* tile, const Taps& taps, int count,
-                           A (&partial)[Taps::kCount][kTile * kFolded]) {
-    for (int p = 0; p < count; ++p) {
-      const Row at = Row::load(tile + p * B);
-      for (int tap = 0; tap < taps.kCount; ++tap) {
-        Folded sum;
-        std::memcpy(&sum, partial[tap] + p * kFolded, sizeof sum);
-        sum += product(at, Row::load(row(taps.cell[tap][p])));
-        std::memcpy(partial[tap] + p * kFolded, &sum, sizeof sum);
       }
     }
   }
@@ -384,7 +344,7 @@ class Sampler : Geometry<A, rank> {
           for (int64_t c = 0; c < channels_; c += B) {
             const Row at = Row::load(from + c);
             for (int tap = 0; tap < taps.kCount; ++tap)
-              sums[tap] += product(at, Row::load(rows[tap] + c));
+              sums[tap] += Rows::product(at, Row::load(rows[tap] + c));
           }
           for (int tap = 0; tap < taps.kCount; ++tap)
             std::memcpy(partial[tap] + p * kFolded, &sums[tap], sizeof sums[tap]);
