@@ -17,7 +17,7 @@ from benchmarks.harness.case import FORWARD, Case, Contender, Inputs, Op, Work, 
 from motion_lab.compat import patch_transformers
 
 
-def _case(name: str, model: str, hidden_size: int) -> Case:
+def _case(name: str, model: str, hidden_size: int, *, quick: bool = False) -> Case:
     def make(device: torch.device) -> Inputs:
         import transformers
 
@@ -35,6 +35,7 @@ def _case(name: str, model: str, hidden_size: int) -> Case:
         model_work,
         passes=(FORWARD,),
         reference_dtype=torch.float32,
+        quick=quick,
     )
 
 
@@ -69,7 +70,7 @@ OPS = (
     Op(
         "transformers_mamba",
         (
-            _case("mamba-h256", "Mamba", 256),
+            _case("mamba-h256", "Mamba", 256, quick=True),
             _case("mamba-h768", "Mamba", 768),
             _case("mamba-h1024", "Mamba", 1024),
             _case("falcon-h768", "FalconMamba", 768),
