@@ -34,7 +34,7 @@ demo: setup
 
 # One worker a core, each with one thread: more would wait for each other.
 test: setup simt lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer. The sanitizers come
 # before the interpreter, and the C++ library with them, whose exceptions they follow.

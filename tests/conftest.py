@@ -1,8 +1,15 @@
-"""Says at the end of a run, aloud, what could not run on this machine."""
+"""What all tests have: their shares of the work, and a last word on what could not run here."""
 
 from collections import Counter
 
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Workers of xdist take files whole, which share what is dear to make, or the groups in them."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # so that it comes last

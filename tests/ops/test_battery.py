@@ -34,7 +34,8 @@ def for_every_op(targets=TARGETS, only=lambda op, *row: True, **choices):
     for op, target in itertools.product(OPS, targets):
         if not target.written_for(op.name):
             continue
-        marks = target.marks(op.name)
+        group = pytest.mark.xdist_group(f"{op.name} on {target.name}")
+        marks = [*target.marks(op.name), group]
         for row in itertools.product(*(of(op, target) for of in choices.values())):
             if not only(op, *row):
                 continue
