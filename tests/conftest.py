@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items):
-    """Workers of xdist take files whole, which share what is dear to make, or the groups in them."""
+    """Workers of xdist take whole files, which share what is dear to make, or groups in them."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
