@@ -37,6 +37,8 @@ _DTYPES = {
 }
 
 NativeTensor = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+Kernels = Callable[[torch.Tensor], tuple[ModuleType, tuple[int, ...]]]
+"""From a tensor to the module of its kernels and where they run: cpu_kernels or gpu_kernels."""
 
 _MEND = {
     "_native_cpu": "pip install .  (in a source tree: python setup.py build_ext --inplace)",

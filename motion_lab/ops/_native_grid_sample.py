@@ -8,7 +8,7 @@ explains: ``coordinates`` are positions or, with ``displacement``, added to the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -23,9 +23,6 @@ from motion_lab.ops.reference import grid_sample as reference
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDING_MODES = ("zeros", "border", "reflection")
-
-# From a tensor to the module of its kernels, and where they run: see _native.cpu_kernels.
-Kernels = Callable[[Tensor], tuple[ModuleType, tuple[int, ...]]]
 
 
 def _empty_output(input: Tensor, coordinates: Tensor, weight: Tensor | None, *_: object) -> Tensor:
@@ -79,7 +76,7 @@ def _pack_output(image: bool, out: Tensor) -> _native.NativeTensor | None:
     return _pack(out, *fields, *((3,) if image else ()))
 
 
-def _forward(kernels: Kernels, *arguments: Any) -> Tensor:
+def _forward(kernels: _native.Kernels, *arguments: Any) -> Tensor:
     operands, options = arguments[:4], arguments[4:]
     out = _empty_output(*operands)
     if out.numel():

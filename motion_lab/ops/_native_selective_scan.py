@@ -6,9 +6,7 @@ only the backward differs, where CUDA leaves sums to be taken here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,9 +19,6 @@ from motion_lab.ops.reference import selective_scan as reference
 
 # Time steps between the states that the forward keeps for the backward: kChunk of contract.h.
 CHUNK = 32
-
-# From a tensor to the module of its kernels, and where they run: see _native.cpu_kernels.
-Kernels = Callable[[Tensor], tuple[ModuleType, tuple[int, ...]]]
 
 _INPUTS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z,"
@@ -53,7 +48,7 @@ def _gradients(inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     return [None if t is None else torch.empty_like(t) for t in differentiable]
 
 
-def _forward(kernels: Kernels, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(kernels: _native.Kernels, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, delta_softplus, reverse, keep = arguments
     out, last_state, checkpoints = _outputs(tuple(inputs), keep)
     module, place = kernels(out)
@@ -67,7 +62,7 @@ def _forward(kernels: Kernels, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]
     return out, last_state, checkpoints
 
 
-def _step(kernels: Kernels, *arguments: Any) -> Tensor:
+def _step(kernels: _native.Kernels, *arguments: Any) -> Tensor:
     *inputs, delta_softplus = arguments
     out = torch.empty_like(inputs[1])
     module, place = kernels(out)

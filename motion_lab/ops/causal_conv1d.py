@@ -135,7 +135,7 @@ def _last_state(x: Tensor, initial_state: Tensor | None, width: int, reverse: bo
     return signal.narrow(2, 0 if reverse else signal.shape[2] - kept, kept).clone()
 
 
-def _forward(kernels: Any, *arguments: Any) -> Tensor:
+def _forward(kernels: _native.Kernels, *arguments: Any) -> Tensor:
     *inputs, silu, reverse = arguments
     out = torch.empty_like(inputs[0])
     module, place = kernels(out)

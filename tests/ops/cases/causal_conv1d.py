@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from cases.op import Arguments, Case, Op, Results, Target, any_layouts, normal
-from cases.selective_scan import SINGLE_ONLY
+from cases.op import ON_A_GPU, Arguments, Case, Op, Results, Target, any_layouts, normal
 from motion_lab.ops import causal_conv1d
 
 
@@ -117,5 +116,5 @@ CAUSAL_CONV1D = Op(
             1, 3, 6, 4, initial_state=True, reverse=True, silu=False
         ),
     },
-    parts={"cuda": SINGLE_ONLY, "simt": replace(SINGLE_ONLY, core=("reverse",))},
+    parts={"cuda": ON_A_GPU, "simt": replace(ON_A_GPU, core=("reverse",))},
 )

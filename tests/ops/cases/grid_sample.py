@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from cases.op import Arguments, Case, Op, Part, Results, Target, any_layouts, normal
+from cases.op import ON_A_GPU, Arguments, Case, Op, Results, Target, any_layouts, normal
 from motion_lab.ops import grid_sample
 from motion_lab.ops._native_grid_sample import MODES, PADDING_MODES
 
@@ -146,8 +146,6 @@ def _backward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
     for wanted in ([True, True, False, False], [False, True, False, False]):
         yield target.ops.grid_sample(*_inputs(t)), *_inputs(t), wanted, False
 
-
-ON_A_GPU = Part(dtypes=(torch.float32, torch.bfloat16, torch.float16))
 
 GRID_SAMPLE = Op(
     name="grid_sample",

@@ -152,6 +152,10 @@ class Part:
     core: tuple[str, ...] = ()  # instead of the op's, where those would take too long
 
 
+# CUDA kernels compute in float32: float64 is the reference's there.
+ON_A_GPU = Part(dtypes=(torch.float32, torch.bfloat16, torch.float16))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Op:
     """An op as the battery needs to know it.

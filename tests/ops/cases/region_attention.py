@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from cases.op import Arguments, Case, Op, Part, Results, Target, any_layouts, normal
+from cases.op import ON_A_GPU, Arguments, Case, Op, Results, Target, any_layouts, normal
 from motion_lab.ops import RegionPlan, region_attention
 
 BIT_63 = -(2**63)
@@ -150,8 +150,6 @@ def _backward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
 
 
 # Float64 is the reference's on a GPU, and refused by simt.
-SINGLE_ONLY = Part(dtypes=(torch.float32, torch.bfloat16, torch.float16))
-
 REGION_ATTENTION = Op(
     name="region_attention",
     call=call,
@@ -162,7 +160,7 @@ REGION_ATTENTION = Op(
     library={"region_attention_forward": _forward, "region_attention_backward": _backward},
     differentiable=("q", "k", "v"),
     yardstick=formula,
-    parts={"cuda": SINGLE_ONLY, "simt": replace(SINGLE_ONLY, core=("small",))},
+    parts={"cuda": ON_A_GPU, "simt": replace(ON_A_GPU, core=("small",))},
     same_bits=("grouped heads", "one key head", "a plan", "small"),
     small={
         "some queries without keys": Attention(

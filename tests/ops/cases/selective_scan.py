@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cases.op import Arguments, Case, Op, Part, Results, Target, any_layouts, normal
+from cases.op import ON_A_GPU, Arguments, Case, Op, Results, Target, any_layouts, normal
 from motion_lab.ops import selective_scan
 
 
@@ -160,8 +160,6 @@ def _backward(target: Target, t: Arguments) -> Iterator[tuple[Any, ...]]:
 
 
 # Float64 is the reference's on a GPU, and refused by simt.
-SINGLE_ONLY = Part(dtypes=(torch.float32, torch.bfloat16, torch.float16))
-
 SELECTIVE_SCAN = Op(
     name="selective_scan",
     call=call,
@@ -179,7 +177,7 @@ SELECTIVE_SCAN = Op(
         "packed": Scan(1, 2, 6, 2, bounds=(0, 2, 6), initial_state=True, z=False),
     },
     parts={
-        "cuda": SINGLE_ONLY,
-        "simt": replace(SINGLE_ONLY, core=("small",)),
+        "cuda": ON_A_GPU,
+        "simt": replace(ON_A_GPU, core=("small",)),
     },
 )

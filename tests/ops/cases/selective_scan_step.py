@@ -10,8 +10,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cases.op import Arguments, Case, Op, Results, Target, any_layouts
-from cases.selective_scan import SINGLE_ONLY, Scan
+from cases.op import ON_A_GPU, Arguments, Case, Op, Results, Target, any_layouts
+from cases.selective_scan import Scan
 from motion_lab.ops import selective_scan_step
 
 
@@ -90,7 +90,7 @@ SELECTIVE_SCAN_STEP = Op(
     any_case=steps(),
     library={"selective_scan_step": _step},
     parts={
-        "cuda": replace(SINGLE_ONLY, gradients=False),
-        "simt": replace(SINGLE_ONLY, gradients=False, core=("small",)),
+        "cuda": replace(ON_A_GPU, gradients=False),
+        "simt": replace(ON_A_GPU, gradients=False, core=("small",)),
     },
 )

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from cases.grid_sample import ON_A_GPU
-from cases.op import Arguments, Case, Op, Results, Target, any_layouts, normal
+from cases.op import ON_A_GPU, Arguments, Case, Op, Results, Target, any_layouts, normal
 from motion_lab.ops import warp
 from motion_lab.ops._native_grid_sample import PADDING_MODES
 
