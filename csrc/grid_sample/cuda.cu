@@ -50,17 +50,12 @@ void forward(const Params& params, const Tensor& out, int device, uintptr_t stre
     with_type(params.input.dtype, [&](auto type) {
       using T = decltype(type);
       const Call<rank> call(params);
-      const auto run = [&](auto is_together) {
+      with_layout<n>(together(params.input, 1) && together(out, 2), [&](auto is_together) {
         const Cut cut(call.points, params.input.size[1], Channels<T, is_together>::kCount);
         motion_lab::cuda::launch(forward_kernel<T, rank, n, is_together>,
                                  cut.blocks(call.items * call.outputs), dim3(kThreads),
                                  TapTable<power(n, rank)>::bytes(cut.tile), place, call, out, cut);
-      };
-      if (n == 2 && together(params.input, 1) && together(out, 2)) {
-        if constexpr (n == 2) run(std::true_type{});
-      } else {
-        run(std::false_type{});
-      }
+      });
     });
   });
 }

@@ -152,7 +152,7 @@ void backward(const Params& params, const Tensor& grad, const Gradients& gradien
     with_type(params.input.dtype, [&](auto type) {
       using T = decltype(type);
       const Call<rank> call(params);
-      const auto run = [&](auto is_together) {
+      with_layout<n>(together(params.input, 1) && together(grad, 2), [&](auto is_together) {
         const Cut cut(call.points, params.input.size[1], Channels<T, is_together>::kCount);
         const size_t taps = power(n, rank);
         const size_t sums =
@@ -161,12 +161,7 @@ void backward(const Params& params, const Tensor& grad, const Gradients& gradien
                                  cut.blocks(call.items * call.outputs), dim3(kThreads),
                                  taps * cut.tile * sizeof(int64_t) + sums * sizeof(float), place,
                                  call, grad, gradients, cut);
-      };
-      if (n == 2 && together(params.input, 1) && together(grad, 2)) {
-        if constexpr (n == 2) run(std::true_type{});
-      } else {
-        run(std::false_type{});
-      }
+      });
     });
   });
 }

@@ -192,19 +192,14 @@ void gather(const Params& params, const Tensor& grad, const Tensor& to, const Po
     with_type(grad.dtype, [&](auto type) {
       using T = decltype(type);
       const Call<rank> call(params);
-      const auto run = [&](auto is_together) {
+      with_layout<n>(together(to, 1) && together(grad, 2), [&](auto is_together) {
         int64_t cells = 1;
         for (int64_t size : call.in_size) cells *= size;
         const Cut cut(cells, to.size[1], Channels<T, is_together, 8>::kCount);
         motion_lab::cuda::launch(gather_kernel<T, rank, n, is_together>, cut.blocks(call.items),
                                  dim3(kThreads), kPairs<rank, n> * 3 * cut.tile * sizeof(int64_t),
                                  place, call, Keys<rank, n>(call), Lists(lists), grad, to, cut);
-      };
-      if (n == 2 && together(to, 1) && together(grad, 2)) {
-        if constexpr (n == 2) run(std::true_type{});
-      } else {
-        run(std::false_type{});
-      }
+      });
     });
   });
   gather_crowds(params, grad, to, lists, place);

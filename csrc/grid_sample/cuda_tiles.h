@@ -50,6 +50,16 @@ inline bool together(const Tensor& tensor, int channel) {
   return aligned;
 }
 
+// Calls body(std::true_type{}) for channels that are read together, which there are kernels for
+// with two taps along an axis alone, else body(std::false_type{}).
+template <int n, class Body>
+void with_layout(bool together, Body&& body) {
+  if constexpr (n == 2) {
+    if (together) return body(std::true_type{});
+  }
+  body(std::false_type{});
+}
+
 // kCount channels of a tensor at a time, those at group * kCount and after, as float32; zero past
 // the last. `at` is where the cell lies, negative for one that does not exist.
 template <class T, bool kTogether, int kApart = 4>
