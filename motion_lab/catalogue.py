@@ -123,3 +123,22 @@ declare(
 )
 
 # metrics
+declare(
+    "metrics",
+    "psnr",
+    "motion_lab.evaluation.metrics.pixels:Psnr",
+    summary="peak signal-to-noise ratio, dB",
+)
+declare(
+    "metrics",
+    "ssim",
+    "motion_lab.evaluation.metrics.pixels:Ssim",
+    summary="structural similarity",
+    paper="Wang et al. 2004",
+)
+declare(
+    "metrics",
+    "l1",
+    "motion_lab.evaluation.metrics.pixels:L1",
+    summary="mean absolute error of the pixels",
+)

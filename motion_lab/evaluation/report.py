@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from motion_lab import __version__
 from motion_lab.evaluation.base import evaluate_base, yardsticks
 from motion_lab.evaluation.heads import EvalHeads, load_eval_heads
-from motion_lab.files import whole_file
+from motion_lab.evaluation.results import Result
 from motion_lab.models.weights import BASE_FILE, fingerprint, load_base_model, resolve_checkpoint
 
 _MEANING = {
@@ -97,10 +95,5 @@ def _write(
         "driving_frames": heads.driving_frames,
         "size": heads.size,
         "seed": heads.seed,
-        "motion_lab": __version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        **made,
     }
-    with whole_file(output) as unfinished:
-        unfinished.write_text(json.dumps({**scores, "protocol": protocol}, indent=2) + "\n")
+    Result("base", scores, protocol, made).write(output)

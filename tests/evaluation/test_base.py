@@ -1,6 +1,5 @@
 """The evaluation of a base model: what its scores say of models whose behaviour is known."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ from motion_lab.cli import app
 from motion_lab.evaluation.base import PROBED, evaluate_base, yardsticks
 from motion_lab.evaluation.heads import load_eval_heads
 from motion_lab.evaluation.metrics import psnr
+from motion_lab.evaluation.results import Result
 from motion_lab.models.base_model import BaseModel
 from motion_lab.models.weights import save_weights
 from motion_lab.ops import warp
@@ -107,11 +107,11 @@ def test_the_command_prints_a_table_and_writes_every_score(checkpoint, tmp_path)
         app, ["evaluate", "base", "--checkpoint", str(checkpoint), *arguments], terminal_width=120
     )
     assert done.exit_code == 0, done.output
-    scores = json.loads(output.read_text())
+    result = Result.read(output)
+    scores = result.scores
     assert set(scores["probe_r2"]) == set(PROBED)
-    protocol = scores.pop("protocol")
-    assert protocol["identities"] == 2
-    assert len(protocol["sha256"]) == 64
+    assert result.protocol["identities"] == 2
+    assert len(result.made["sha256"]) == 64
     assert {"psnr", "psnr_copy", "psnr_affine", "psnr_own_motion", "sharpness"} < set(scores)
     for name in set(scores) - {"probe_r2"}:
         assert name in done.stdout
