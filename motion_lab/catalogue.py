@@ -102,6 +102,33 @@ declare(
     summary="Mamba over a window around each frame",
     paper="arXiv 2606.03402, 2312.00752",
 )
+declare(
+    "extractors",
+    "transformer",
+    "motion_lab.components.extractors.transformer:TransformerExtractor",
+    summary="attention over the whole track, rotary positions",
+    paper="arXiv 1706.03762, 2104.09864",
+)
+declare(
+    "extractors",
+    "gru",
+    "motion_lab.components.extractors.gru:GRUExtractor",
+    summary="gated recurrence in both directions over the whole track",
+    paper="arXiv 1406.1078",
+)
+declare(
+    "extractors",
+    "tcn",
+    "motion_lab.components.extractors.tcn:TCNExtractor",
+    summary="dilated convolutions over a window around each frame",
+    paper="arXiv 1803.01271",
+)
+declare(
+    "extractors",
+    "none",
+    "motion_lab.components.extractors.none:NoAudio",
+    summary="a learned constant: the ablation without audio",
+)
 
 # backbones
 declare(
@@ -110,6 +137,27 @@ declare(
     "motion_lab.components.backbones.transformer:TransformerDenoiser",
     summary="transformer with rotary positions and adaptive layer norm",
     paper="arXiv 2606.03402, 2212.09748",
+)
+declare(
+    "backbones",
+    "mamba",
+    "motion_lab.components.backbones.mamba:MambaDenoiser",
+    summary="Mamba in both directions, adaptive layer norm",
+    paper="arXiv 2312.00752",
+)
+declare(
+    "backbones",
+    "mixer",
+    "motion_lab.components.backbones.mixer:MixerDenoiser",
+    summary="MLP-mixer over a window of fixed length, adaptive layer norm",
+    paper="arXiv 2105.01601",
+)
+declare(
+    "backbones",
+    "unet",
+    "motion_lab.components.backbones.unet:UNetDenoiser",
+    summary="convolutions over time at several rates, skip connections",
+    paper="arXiv 1505.04597",
 )
 
 # perceptual

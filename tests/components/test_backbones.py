@@ -3,9 +3,18 @@
 import pytest
 import torch
 
-from motion_lab.components.backbones.transformer import TransformerDenoiser, rotary_turns, rotate
+from motion_lab.components.backbones._denoiser import Denoiser
+from motion_lab.components.backbones.mamba import MambaDenoiser
+from motion_lab.components.backbones.mixer import MixerDenoiser
+from motion_lab.components.backbones.transformer import TransformerDenoiser
+from motion_lab.components.backbones.unet import UNetDenoiser
+from motion_lab.components.sequence import rotary_turns, rotate
+from motion_lab.configs.loading import load_config
+from motion_lab.models.motion_model import MotionModel
 
-SIZES = {"motion_size": 6, "context": 10, "source_size": 5, "width": 16, "layers": 2, "heads": 2}
+SIZES = {"motion_size": 6, "context": 10, "source_size": 5, "width": 16, "window": 8}
+DENOISERS = [MambaDenoiser, MixerDenoiser, TransformerDenoiser, UNetDenoiser]
+ANY_LENGTH = [MambaDenoiser, TransformerDenoiser, UNetDenoiser]
 
 
 def inputs(batch: int = 2, window: int = 8) -> dict[str, torch.Tensor]:
@@ -19,39 +28,65 @@ def inputs(batch: int = 2, window: int = 8) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture
-def denoiser() -> TransformerDenoiser:
+def build(kind: type[Denoiser]) -> Denoiser:
     torch.manual_seed(0)
-    return TransformerDenoiser(**SIZES).eval()
+    return kind(**SIZES).eval()
 
 
 @pytest.mark.parametrize("window", [1, 8, 13])
-def test_predicts_every_frame_of_a_window_of_any_length(
-    denoiser: TransformerDenoiser, window: int
-) -> None:
-    assert denoiser(**inputs(window=window)).shape == (2, window, 6)
+@pytest.mark.parametrize("kind", ANY_LENGTH)
+def test_predicts_every_frame_of_a_window_of_any_length(kind: type[Denoiser], window: int) -> None:
+    assert build(kind)(**inputs(window=window)).shape == (2, window, 6)
+
+
+def test_the_mixer_says_which_windows_it_was_built_for() -> None:
+    with pytest.raises(ValueError, match="a window of 8, got 4 and 13"):
+        build(MixerDenoiser)(**inputs(window=13))
 
 
 @pytest.mark.parametrize("name", ["noisy", "t", "audio", "source", "past"])
-def test_every_condition_is_heard(denoiser: TransformerDenoiser, name: str) -> None:
-    given = inputs()
+@pytest.mark.parametrize("kind", DENOISERS)
+def test_every_condition_is_heard(kind: type[Denoiser], name: str) -> None:
+    denoiser, given = build(kind), inputs()
     before = denoiser(**given)
     given[name] = given[name] + 1
     assert (denoiser(**given) - before).abs().amax((1, 2)).min() > 1e-5
 
 
-def test_audio_of_a_frame_changes_that_frame_most(denoiser: TransformerDenoiser) -> None:
-    given = inputs()
+@pytest.mark.parametrize("kind", DENOISERS)
+def test_audio_of_a_frame_changes_that_frame_most(kind: type[Denoiser]) -> None:
+    denoiser, given = build(kind), inputs()
     before = denoiser(**given)
     given["audio"] = given["audio"].clone()
     given["audio"][:, 3] += 2
     assert (denoiser(**given) - before).norm(dim=2).mean(0).argmax() == 3
 
 
-def test_items_of_a_batch_do_not_mix(denoiser: TransformerDenoiser) -> None:
-    given = inputs()
-    alone = denoiser(**{name: value[1:] for name, value in given.items()})
-    torch.testing.assert_close(denoiser(**given)[1:], alone)
+@pytest.mark.parametrize("kind", DENOISERS)
+def test_every_frame_learns_of_the_past_and_of_the_whole_window(kind: type[Denoiser]) -> None:
+    denoiser, given = build(kind), inputs()
+    for name in ("noisy", "past"):
+        given[name].requires_grad_()
+    for frame in (0, 7):
+        motion = denoiser(**given)[0, frame].square().sum()
+        noisy, past = torch.autograd.grad(motion, (given["noisy"], given["past"]))
+        assert (noisy[0].abs().sum(1) > 0).all()
+        assert (past[0].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["mamba", "mixer", "unet"])
+def test_an_ablation_compares_backbones_of_one_size(preset: str, name: str) -> None:
+    model = load_config("motion", preset).model
+    width, layers = model["backbone"]["width"], model["backbone"]["layers"]
+    own = {"levels": layers // 2} if name == "unet" else {"layers": layers}
+
+    def parameters(backbone: object) -> int:
+        built = MotionModel(**{**model, "backbone": backbone}).backbone
+        return sum(parameter.numel() for parameter in built.parameters())
+
+    alternative = parameters({"name": name, "width": width, **own})
+    assert alternative == pytest.approx(parameters(model["backbone"]), rel=0.1)
 
 
 def test_rotary_attention_depends_on_distance_alone() -> None:
@@ -68,9 +103,7 @@ def test_rotary_attention_depends_on_distance_alone() -> None:
     assert scores.diagonal(1)[0] != pytest.approx(scores.diagonal(-1)[0].item())
 
 
-def test_frames_keep_their_positions_when_the_window_is_shorter(
-    denoiser: TransformerDenoiser,
-) -> None:
+def test_frames_keep_their_positions_when_the_window_is_shorter() -> None:
     torch.testing.assert_close(rotary_turns(4, 50, 8)[:12], rotary_turns(4, 8, 8))
 
 

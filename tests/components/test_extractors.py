@@ -5,9 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from motion_lab.components.extractors._mamba import MambaMixer
+from motion_lab.components.extractors.gru import GRUExtractor
 from motion_lab.components.extractors.mamba_g import MambaG
 from motion_lab.components.extractors.mamba_l import MambaL
+from motion_lab.components.extractors.none import NoAudio
+from motion_lab.components.extractors.tcn import TCNExtractor
+from motion_lab.components.extractors.transformer import TransformerExtractor
+from motion_lab.components.mamba import MambaMixer
 
 
 def influence(module: nn.Module, length: int, at: int) -> list[int]:
@@ -18,9 +22,33 @@ def influence(module: nn.Module, length: int, at: int) -> list[int]:
     return features.grad[0].abs().sum(1).nonzero()[:, 0].tolist()
 
 
-def test_mamba_g_sees_the_whole_track() -> None:
-    assert MambaG.window is None
-    assert influence(MambaG(24, width=16, layers=1, state=4), 21, 9) == list(range(21))
+@pytest.mark.parametrize("kind", [MambaG, TransformerExtractor, GRUExtractor])
+def test_global_extractors_see_the_whole_track(kind: type[nn.Module]) -> None:
+    assert kind.window is None
+    assert influence(kind(24, width=16, layers=1), 21, 9) == list(range(21))
+
+
+@pytest.mark.parametrize(("layers", "window"), [(1, 1), (2, 3), (3, 7)])
+def test_the_tcn_sees_its_window_and_no_more(layers: int, window: int) -> None:
+    extractor = TCNExtractor(24, width=16, layers=layers).eval()
+    assert extractor.window == window
+    assert influence(extractor, 21, 9) == list(range(9 - window, 10 + window))
+
+
+def test_the_transformer_knows_the_order_of_the_frames() -> None:
+    extractor, features = TransformerExtractor(24, width=16).eval(), torch.randn(1, 12, 24)
+    turned = features.flip(1)
+    assert not torch.allclose(extractor(turned).flip(1), extractor(features), atol=1e-3)
+
+
+def test_without_audio_every_frame_hears_the_same_whatever_is_said() -> None:
+    extractor = NoAudio(24, width=16)
+    nn.init.normal_(extractor.constant)
+    context = extractor(torch.randn(2, 12, 24))
+    assert context.shape == (2, 12, 16)
+    assert (context == extractor.constant).all()
+    context.sum().backward()
+    assert (extractor.constant.grad == 24).all()
 
 
 @pytest.mark.parametrize("window", [1, 3])

@@ -87,6 +87,35 @@ def test_the_mouth_learns_to_follow_the_voice(config: Config) -> None:
     assert abs(after["jaw_r_shuffled"]) < 0.3
 
 
+CHOICES = [
+    "model.extractors=[transformer]",
+    "model.extractors=[gru]",
+    "model.extractors=[tcn]",
+    "model.extractors=[none]",
+    "model.backbone={name: mamba, width: 64, layers: 2}",
+    "model.backbone={name: mixer, width: 64, layers: 2}",
+    "model.backbone={name: unet, width: 64, levels: 1}",
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_the_ablations_learns(
+    rule_data: MotionClips, checkpoint: Path, choice: str
+) -> None:
+    quick = ["data.dataset=rule", f"data.base={checkpoint}", "training.batch_size=8"]
+    torch.manual_seed(0)
+    task = MotionTask(load_config("motion", "tiny", [*quick, choice]), DEVICE)
+    optimiser = torch.optim.AdamW(task.model.parameters(), 2e-3)
+    losses = []
+    for step in range(16):
+        loss, _ = task.loss(task.batch(step), step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
 def test_a_batch_is_a_function_of_seed_and_step_and_cut_from_one_clip(
     config: Config, rule_data: MotionClips
 ) -> None:

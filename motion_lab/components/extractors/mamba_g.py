@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from motion_lab.components.extractors._mamba import MambaMixer
+from motion_lab.components.mamba import MambaMixer
 
 
 class MambaG(nn.Module):

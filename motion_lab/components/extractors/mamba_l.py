@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from motion_lab.components.extractors._mamba import MambaMixer
+from motion_lab.components.mamba import MambaMixer
 
 
 class MambaL(nn.Module):

@@ -1,4 +1,4 @@
-"""The Mamba block that both extractors are made of."""
+"""The Mamba block of extractors and denoisers."""
 
 from __future__ import annotations
 
