@@ -1,4 +1,4 @@
-"""`motion-lab train`: the two stages."""
+"""`motion-lab train`: the two stages, and the networks that measure."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,10 +37,14 @@ Settings = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `train base` and `train motion`."""
-    group = typer.Typer(no_args_is_help=True, help="Train stage 1 (base) or stage 2 (motion).")
+    """Add the commands `train base`, `train motion` and `train lab`."""
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Train stage 1 (base), stage 2 (motion) or a network that measures (lab).",
+    )
     group.command("base")(base)
     group.command("motion")(motion)
+    group.command("lab")(lab)
     app.add_typer(group, name="train")
 
 
@@ -78,6 +82,28 @@ def motion(
     _train("motion", settings, config, output, resume, device, plugin)
 
 
+def lab(
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK|FILE.yaml", help="landmarks, sync, features, face or video."
+        ),
+    ],
+    settings: Settings = None,
+    output: Output = None,
+    resume: Resume = False,
+    device: Device = "auto",
+    plugin: Plugin = None,
+) -> None:
+    """Train a network that measures heads, on synthetic ones; minutes on a CPU.
+
+    Ctrl-C stops after the step at hand with everything saved; `--resume` goes on from there.
+
+    Example: `motion-lab train lab landmarks -o runs/landmarks`
+    """
+    _train("lab", settings, None if resume else network, output, resume, device, plugin, network)
+
+
 def _train(
     stage: str,
     settings: list[str] | None,
@@ -86,6 +112,7 @@ def _train(
     resume: bool,
     device: str,
     plugin: list[Path] | None,
+    name: str | None = None,
 ) -> None:
     import registry
     from motion_lab.device import resolve_device
@@ -93,7 +120,7 @@ def _train(
 
     for path in plugin or []:
         registry.load_plugin(path)
-    folder = output or Path("runs") / f"{stage}-{Path(config or 'small').stem}"
+    folder = output or Path("runs") / f"{stage}-{Path(name or config or 'small').stem}"
     run(
         stage,
         folder,

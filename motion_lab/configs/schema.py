@@ -172,6 +172,47 @@ class MotionDataConfig:
 
 
 @dataclass
+class LabModelConfig:
+    """Which lab network: one of :data:`motion_lab.evaluation.lab.weights.NAMES`."""
+
+    network: Any = MISSING
+    """Its name and its keyword arguments."""
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        self.network = _spec("model.network", self.network)
+
+
+@dataclass
+class LabDataConfig:
+    """What the lab networks are trained on: synthetic heads, rendered once to disk.
+
+    A network takes people (pictures of many, each in many circumstances), or talkers (clips with
+    sound); the other settings it leaves alone.
+    """
+
+    folder: str = MISSING
+    """Where the pictures are kept; made on the first run, shared by all networks."""
+    people: int = 1200
+    pictures: int = 8
+    """Of each person."""
+    held_out_people: int = 100
+    clips: int = 200
+    """Of talkers, each of another person."""
+    frames: int = 100
+    """Of each clip."""
+    held_out_clips: int = 24
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise ValueError, with its path, for a value that does not make sense."""
+        for name in ("people", "held_out_people", "clips", "held_out_clips"):
+            _at_least("data", name, getattr(self, name), 1)
+        _at_least("data", "pictures", self.pictures, 2)
+        _at_least("data", "frames", self.frames, 50)
+
+
+@dataclass
 class BaseSchema:
     """A run of stage 1."""
 
@@ -189,9 +230,19 @@ class MotionSchema:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-SCHEMAS: dict[str, type[BaseSchema] | type[MotionSchema]] = {
+@dataclass
+class LabSchema:
+    """A run of a lab network."""
+
+    model: LabModelConfig = field(default_factory=LabModelConfig)
+    data: LabDataConfig = field(default_factory=LabDataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+SCHEMAS: dict[str, type[BaseSchema] | type[MotionSchema] | type[LabSchema]] = {
     "base": BaseSchema,
     "motion": MotionSchema,
+    "lab": LabSchema,
 }
 
 
@@ -200,11 +251,11 @@ class Config:
     """A checked configuration: everything that defines a run."""
 
     stage: str
-    """``"base"`` or ``"motion"``."""
+    """``"base"``, ``"motion"`` or ``"lab"``."""
     model: dict[str, Any]
     """Keyword arguments of the stage's model."""
     data: Any
-    """:class:`BaseDataConfig` or :class:`MotionDataConfig`."""
+    """:class:`BaseDataConfig`, :class:`MotionDataConfig` or :class:`LabDataConfig`."""
     training: TrainingConfig
 
 

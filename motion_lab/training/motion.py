@@ -85,7 +85,7 @@ class MotionTask:
                 {
                     "md": seen[previous:],
                     "past": seen[:previous],
-                    "wave": _recorded(clip.wave[first * FRAME : (first + length) * FRAME], rng),
+                    "wave": recorded(clip.wave[first * FRAME : (first + length) * FRAME], rng),
                     "source": clip.source,
                     "start": np.asarray(start),
                 }
@@ -173,7 +173,7 @@ def _agreement(tracks: list[np.ndarray], others: list[np.ndarray]) -> float:
     return float(np.mean(values))
 
 
-def _recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def recorded(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The wave as another microphone in another room might have it: tone and noise floor."""
     level = np.sqrt(np.mean(wave**2))
     toned = wave.copy()

@@ -11,6 +11,7 @@ import torch
 from motion_lab.configs.loading import as_yaml, load_config
 from motion_lab.configs.schema import Config
 from motion_lab.errors import UsageError
+from motion_lab.evaluation.lab.weights import save_half
 from motion_lab.files import whole_file
 from motion_lab.models.weights import BASE_FILE, fingerprint, resolve_checkpoint
 from motion_lab.training.loop import Task, train
@@ -31,9 +32,10 @@ def run(
     """Train a stage in ``folder``, anew or from where it stopped.
 
     Args:
-        stage: ``"base"`` or ``"motion"``.
-        folder: the run's own; it also gets the whole configuration, ``config.yaml``, and for
-            stage 2 a copy of the base model, which makes it a whole checkpoint.
+        stage: ``"base"``, ``"motion"`` or ``"lab"``.
+        folder: the run's own; it also gets the whole configuration, ``config.yaml``, for stage 2 a
+            copy of the base model, which makes it a whole checkpoint, and for a lab network its
+            weights in half precision, ready to ship.
         config: a preset or a YAML file, ``"small"`` if left out. A resumed run has its own.
         overrides: ``KEY=VALUE`` settings, of a resumed run too.
         resume: go on with the run in ``folder``.
@@ -68,6 +70,9 @@ def run(
         _bring_base(settings.data.base, folder)
     torch.manual_seed(settings.training.seed)
     train(make_task(settings, device), settings, folder, resume=resume, device=device)
+    if stage == "lab":
+        name = settings.model["network"]["name"]
+        save_half(name, folder / "lab.safetensors", folder / f"{name}.safetensors")
 
 
 def _bring_base(checkpoint: str, folder: Path) -> None:
@@ -91,6 +96,10 @@ def make_task(config: Config, device: torch.device) -> Task:
         from motion_lab.training.base import BaseTask
 
         return BaseTask(config, device)
+    if config.stage == "lab":
+        from motion_lab.training.lab.tasks import make_lab_task
+
+        return make_lab_task(config, device)
     from motion_lab.training.motion import MotionTask
 
     return MotionTask(config, device)

@@ -1,0 +1,157 @@
+"""`sync`: how well lips fit a voice, of the kind of SyncNet."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motion_lab.components.blocks import ConvBlock, resize
+from motion_lab.components.frontends.log_mel import LogMel
+from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
+from motion_lab.evaluation.lab.landmarks import SIZE, LandmarkNet, face_scale
+from motion_lab.evaluation.lab.weights import load_network
+
+FRAMES = 5
+"""Frames of a window, 0.2 s."""
+CROP = 32
+"""Pixels along a mouth crop."""
+CROP_SIDE = 3.2
+"""Width of a mouth crop in units of :func:`face_scale`."""
+_LOWERED = 0.25  # of that unit: crops are centred below the corners, as the chin moves down
+_MELS, _COLUMNS = 40, 20  # of 10 ms
+_CORNERS = [LANDMARK_NAMES.index(f"mouth_corner_{side}") for side in ("left", "right")]
+
+
+class SyncNet(nn.Module):
+    """Lips of 5 frames and the 0.2 s of sound below them, as unit vectors that agree if they belong
+    together (Chung and Zisserman, "Out of time: automated lip sync in the wild", 2016; here trained
+    by contrast within a batch, van den Oord, Li and Vinyals, "Representation learning with
+    contrastive predictive coding", 2018).
+    """
+
+    def __init__(self, width: int = 24, embedding: int = 64) -> None:
+        super().__init__()
+        w = width
+        self.embedding = embedding
+        self.frontend = LogMel(mels=_MELS, margin=(_COLUMNS - 4) // 2)
+        self.lips = nn.Sequential(
+            ConvBlock(3 * FRAMES, w),
+            ConvBlock(w, 2 * w, 2),
+            ConvBlock(2 * w, 3 * w, 2),
+            ConvBlock(3 * w, 4 * w, 2),
+            nn.Flatten(),
+            nn.Linear(4 * w * (CROP // 8) ** 2, embedding),
+        )
+        self.voice = nn.Sequential(
+            _conv1d(_MELS, 3 * w, 1),
+            _conv1d(3 * w, 4 * w, 2),
+            _conv1d(4 * w, 4 * w, 2),
+            nn.Flatten(),
+            nn.Linear(4 * w * _COLUMNS // 4, embedding),
+        )
+
+    def forward(self, windows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Mouth windows (B, 5, 3, 32, 32) and log-mel columns (B, 20, 40) → unit vectors (B, E)."""
+        lips = self.lips(windows.flatten(1, 2) - 0.5)
+        return F.normalize(lips, dim=1), F.normalize(self.voice(columns.mT), dim=1)
+
+    def columns(self, wave: Tensor) -> Tensor:
+        """Wave (B, T) at 16 kHz → (B, N - 4, 20, 40): the sound below each window of a clip of
+        N = ceil(T / 640) frames.
+        """
+        features = self.frontend(wave).unflatten(2, (_COLUMNS, _MELS))
+        return features[:, FRAMES // 2 : features.shape[1] - FRAMES // 2]
+
+    @torch.no_grad()
+    def embed(
+        self, frames: Tensor, wave: Tensor, landmarks: LandmarkNet, batch: int = 128
+    ) -> tuple[Tensor, Tensor]:
+        """Lips and voice of a clip.
+
+        Args:
+            frames: (F, 3, S, S) uint8, or floats in [0, 1], at 25 a second; F at least 5.
+            wave: (T,) at 16 kHz; what lacks to F frames counts as silence.
+            landmarks: finds the mouth.
+
+        Returns:
+            (F - 4, E) each; row i is of frames i to i + 4.
+        """
+        if len(frames) < FRAMES:
+            raise ValueError(f"a clip needs at least {FRAMES} frames, got {len(frames)}")
+        device = next(self.parameters()).device
+        crops = mouth_crops(frames.to(device), landmarks.track(frames).points.to(device))
+        samples = 640 * len(frames)
+        wave = F.pad(wave[:samples], (0, samples - min(samples, len(wave))))
+        columns = self.columns(wave[None].to(device))[0]
+        both = zip(windows(crops).split(batch), columns.split(batch), strict=True)
+        pairs = [self(*some) for some in both]
+        return torch.cat([lips for lips, _ in pairs]), torch.cat([voice for _, voice in pairs])
+
+
+def load(device: torch.device | str = "cpu") -> SyncNet:
+    """The shipped network, in evaluation mode without gradients."""
+    network: SyncNet = load_network("sync", device)
+    return network
+
+
+def windows(crops: Tensor) -> Tensor:
+    """Crops of a clip (F, 3, h, w) → every five in a row, (F - 4, 5, 3, h, w)."""
+    return crops.unfold(0, FRAMES, 1).movedim(-1, 1)
+
+
+def mouth_crops(frames: Tensor, points: Tensor) -> Tensor:
+    """The mouth in each frame of a clip, upright, at the same size: (F, 3, 32, 32) in [0, 1].
+
+    The place follows the corners of the mouth, the size the face, both smoothed over five frames,
+    so that lips move within the crop and not with it.
+
+    Args:
+        frames: (F, 3, S, S) uint8, or floats in [0, 1].
+        points: (F, L, 2), landmarks in fractions of the frame.
+    """
+    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
+    return cut(resize(images, (SIZE, SIZE)), crop_places(points))
+
+
+def cut(images: Tensor, theta: Tensor) -> Tensor:
+    """Crops (F, 3, 32, 32) of images (F, 3, S, S) at places (F, 2, 3) of :func:`crop_places`."""
+    grid = F.affine_grid(theta, [len(images), 3, CROP, CROP], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def crop_places(points: Tensor) -> Tensor:
+    """Landmarks of a clip (F, L, 2) → the maps (F, 2, 3) from crops to frames that
+    ``torch.nn.functional.affine_grid`` takes.
+    """
+    left, right = _smooth(points[:, _CORNERS[0]]), _smooth(points[:, _CORNERS[1]])
+    half = CROP_SIDE / 2 * _smooth(face_scale(points)[:, None])
+    across = F.normalize(right - left, dim=1)
+    down = torch.stack([-across[:, 1], across[:, 0]], 1)
+    centre = (left + right) / 2 + 2 * _LOWERED / CROP_SIDE * half * down
+    # The frame spans -1 to 1 there, and 0 to 1 here.
+    return torch.stack([2 * half * across, 2 * half * down, 2 * centre - 1], 2)
+
+
+def offset_distances(lips: Tensor, voice: Tensor, reach: int = 15) -> Tensor:
+    """Distances (F, 2 reach + 1) between the lips at each moment (F, E) and the voice (F, E) up to
+    ``reach`` frames earlier (first column) to later (last); infinite beyond the track.
+
+    The middle column is that of the sound as it is.
+    """
+    padded = F.pad(voice, (0, 0, reach, reach), value=torch.inf)
+    return torch.stack(
+        [(lips - padded[k : k + len(lips)]).norm(dim=1) for k in range(2 * reach + 1)], 1
+    )
+
+
+def _smooth(track: Tensor) -> Tensor:
+    """Mean over five frames of a track (F, N)."""
+    padded = F.pad(track.T[None], (FRAMES // 2, FRAMES // 2), mode="replicate")
+    return F.avg_pool1d(padded, FRAMES, 1)[0].T
+
+
+def _conv1d(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv1d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm1d(outputs), nn.SiLU()
+    )
