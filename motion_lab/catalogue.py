@@ -86,6 +86,20 @@ declare(
     "motion_lab.components.frontends.log_mel:LogMel",
     summary="log-mel columns around each video frame, at the speech's own level",
 )
+declare(
+    "frontends",
+    "wav2vec2",
+    "motion_lab.components.frontends.wav2vec2:Wav2Vec2",
+    summary="wav2vec 2.0 from a folder of yours, through transformers",
+    paper="arXiv 2006.11477",
+)
+declare(
+    "frontends",
+    "hubert",
+    "motion_lab.components.frontends.hubert:Hubert",
+    summary="HuBERT from a folder of yours, through transformers",
+    paper="arXiv 2106.07447",
+)
 
 # extractors
 declare(

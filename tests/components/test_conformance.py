@@ -14,8 +14,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES)
-def test_component_conforms(kind, name, check):
-    check(Subject(kind, name))
+def test_component_conforms(kind, name, check, speech_models):
+    needs_folder = kind == "frontends" and name in speech_models
+    settings = {"folder": str(speech_models[name])} if needs_folder else {}
+    check(Subject(kind, {"name": name, **settings}))
 
 
 @pytest.mark.parametrize("kind", registry.REGISTRIES)
