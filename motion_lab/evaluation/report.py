@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,28 @@ from rich.table import Table
 
 from motion_lab.evaluation.base import evaluate_base, yardsticks
 from motion_lab.evaluation.heads import EvalHeads, load_eval_heads
+from motion_lab.evaluation.lab import landmarks
+from motion_lab.evaluation.lab.weights import weights_file
+from motion_lab.evaluation.metrics import build_metrics
+from motion_lab.evaluation.motion import evaluate_motion
 from motion_lab.evaluation.results import Result
-from motion_lab.models.weights import BASE_FILE, fingerprint, load_base_model, resolve_checkpoint
+from motion_lab.evaluation.speakers import EvalSpeakers
+from motion_lab.models.weights import (
+    BASE_FILE,
+    MOTION_FILE,
+    fingerprint,
+    load_base_model,
+    load_motion_model,
+    resolve_checkpoint,
+)
+from registry import METRICS
 
-_MEANING = {
+TABLE_METRICS = tuple(
+    name for name in ("fid[lab]", "fvd[lab]", "div", "tgd", "lse[lab]") if name in METRICS
+)
+"""The columns of the paper's table IV, measured by what ships."""
+
+_BASE_MEANING = {
     "psnr": "PSNR of the model, dB",
     "psnr_copy": "… of the source itself",
     "psnr_affine": "… of the source under the affine map fitted to the target",
@@ -41,6 +59,31 @@ _MEANING = {
     "identified": "how often the motion feature tells the person",
     "identified_by_chance": "… by guessing",
     "fps": "frames decoded a second, one by one",
+    "probe_r2": "R² of a linear probe, unseen people",
+}
+_MOTION_MEANING = {
+    "jaw_r": "correlation of the mouth seen with the jaw that made the sounds",
+    "jaw_r_by_language": "… by language",
+    "jaw_r_true": "… in the true frames: what the measurement allows",
+    "jaw_r_shuffled": "… with the jaw of other sentences",
+    "jaw_lag_frames": "frames by which the mouth comes late",
+    "silence": "the mouth's opening in pauses, as a share of that in speech",
+    "silence_true": "… in the true frames",
+    "lips_agree": "correlation of the mouth between samples of one sentence",
+    "div": "how far samples put the head apart, in face sizes",
+    "jitter": "power faster than 6 Hz, over that of the true frames: the larger of",
+    "jitter_head": "… the head",
+    "jitter_mouth": "… the mouth",
+    "face_found": "share of the frames that show a face",
+}
+_MOTION_BETTER = {
+    "jaw_r": "higher",
+    "silence": "lower",
+    "lips_agree": "higher",
+    "div": "higher",
+    "jitter": "lower",
+    "jitter_head": "lower",
+    "jitter_mouth": "lower",
 }
 
 
@@ -57,7 +100,7 @@ def report_base(
     scores = evaluate_base(model, track(heads, "Evaluating", console=Console(stderr=True)))
     weights = resolve_checkpoint(checkpoint) / BASE_FILE
     made = {"checkpoint": checkpoint, "sha256": fingerprint(weights), "device": str(device)}
-    _print(f"Base model of {checkpoint}", heads, scores)
+    _print(f"Base model of {checkpoint}: {heads}", scores, _BASE_MEANING)
     _write(output, heads, scores, made)
     return scores
 
@@ -66,21 +109,78 @@ def report_yardsticks(identities: int, seed: int, output: Path | None) -> dict[s
     """Measure what copying the source and a fitted affine reach; print and return the scores."""
     heads = load_eval_heads(seed=seed, identities=identities)
     scores = yardsticks(track(heads, "Measuring", console=Console(stderr=True)))
-    _print("Without any model", heads, scores)
+    _print(f"Without any model: {heads}", scores, _BASE_MEANING)
     _write(output, heads, scores, {})
     return scores
 
 
-def _print(title: str, heads: EvalHeads, scores: Mapping[str, Any]) -> None:
-    table = Table(title=f"{title}: {heads}", title_justify="left")
+def report_motion(
+    checkpoint: str,
+    speakers: EvalSpeakers,
+    output: Path | None,
+    device: torch.device,
+    *,
+    samples: int = 2,
+    metrics: Sequence[str | Mapping[str, Any]] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint's motion model on held-out speakers; print and return the scores.
+
+    Args:
+        samples: how often each sentence is generated, from different noise.
+        metrics: registered metrics to run as well; None for :data:`TABLE_METRICS`.
+        output: a JSON file to write, with the scores and how they were made.
+    """
+    base, model = load_base_model(checkpoint, device), load_motion_model(checkpoint, device)
+    built = build_metrics(TABLE_METRICS if metrics is None else metrics, device)
+    scores = evaluate_motion(
+        base,
+        model,
+        track(speakers, "Evaluating", console=Console(stderr=True)),
+        landmarks.load(device).track,
+        samples=samples,
+        metrics=built,
+        steps=steps,
+        guidance=guidance,
+    )
+    folder = resolve_checkpoint(checkpoint)
+    made = {
+        "checkpoint": checkpoint,
+        "base_sha256": fingerprint(folder / BASE_FILE),
+        "motion_sha256": fingerprint(folder / MOTION_FILE),
+        "steps": model.steps if steps is None else steps,
+        "guidance": model.guidance if guidance is None else guidance,
+        "device": str(device),
+        "counts": scores.pop("counts"),
+    }
+    protocol = {
+        **speakers.protocol(),
+        "samples": samples,
+        "size": base.image_size,
+        "landmarks": {"network": "lab", "sha256": fingerprint(weights_file("landmarks"))},
+        "metrics": {name: metric.protocol() for name, metric in built.items()},
+    }
+    better = dict(_MOTION_BETTER)
+    for metric in built.values():
+        better |= metric.scores
+    _print(f"Motion model of {checkpoint}: {speakers}", scores, _MOTION_MEANING)
+    if output is not None:
+        Result("motion", scores, protocol, made, better).write(output)
+    return scores
+
+
+def _print(title: str, scores: Mapping[str, Any], meanings: Mapping[str, str]) -> None:
+    """A table: scores with a meaning in the order of the meanings, then the others."""
+    table = Table(title=title, title_justify="left")
     table.add_column("score")
     table.add_column("value", justify="right")
     table.add_column("meaning", style="dim")
-    for name, meaning in _MEANING.items():
-        if name in scores:
-            table.add_row(name, f"{scores[name]:.3f}", meaning)
-    for name, value in scores.get("probe_r2", {}).items():
-        table.add_row(f"probe_r2.{name}", f"{value:.3f}", "R² of a linear probe, unseen people")
+    for name in [*(m for m in meanings if m in scores), *(s for s in scores if s not in meanings)]:
+        value, meaning = scores[name], meanings.get(name, "")
+        rows = value if isinstance(value, Mapping) else {"": value}
+        for part, number in rows.items():
+            table.add_row(f"{name}.{part}" if part else name, f"{number:.3f}", meaning)
     Console().print(table)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import registry
 from motion_lab.errors import UsageError
+from motion_lab.evaluation.tracks import pearson
 from motion_lab.models.motion_model import FRAME, MotionModel
 from motion_lab.models.weights import BASE_FILE, fingerprint, load_base_model, resolve_checkpoint
 from motion_lab.training.motion_data import Clip
@@ -168,8 +169,7 @@ def _agreement(tracks: list[np.ndarray], others: list[np.ndarray]) -> float:
     values = []
     for track, other in zip(tracks, others, strict=True):
         frames = min(len(track), len(other))
-        a, b = track[:frames] - track[:frames].mean(), other[:frames] - other[:frames].mean()
-        values.append(float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-12)))
+        values.append(pearson(track[:frames], other[:frames]))
     return float(np.mean(values))
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from motion_lab.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from motion_lab.data.audio import SAMPLES_PER_FRAME
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import render
 from motion_lab.data.synthetic.sentences import random_sentence
-from motion_lab.data.synthetic.speech import SILENCE, Speech, sample_voice, speak
+from motion_lab.data.synthetic.speech import Speech, placed, sample_voice, speak
 from motion_lab.data.synthetic.visemes import talking_motion
 from motion_lab.files import whole_file
 from motion_lab.models.base_model import BaseModel
@@ -83,16 +83,4 @@ def speech_of_length(rng: np.random.Generator, frames: int, *, held_out: bool = 
     """Random sentences by a random speaker, after a short silence, cut or filled up to `frames`."""
     voice: dict[str, Any] = sample_voice(rng, held_out=held_out)
     spoken = speak(f"{random_sentence(rng)} {random_sentence(rng)}", **voice)
-    length = frames * SAMPLES_PER_FRAME
-    lead = int(rng.uniform(0.05, 0.4) * SAMPLE_RATE)
-    wave = np.zeros(length, np.float32)
-    heard = spoken.wave[: length - lead]
-    wave[lead : lead + len(heard)] = heard
-    start, end = lead / SAMPLE_RATE, length / SAMPLE_RATE
-    phonemes = [(0.0, start, SILENCE)]
-    for begin, stop, symbol in spoken.phonemes:
-        if begin + start < end:
-            phonemes.append((begin + start, min(stop + start, end), symbol))
-    if phonemes[-1][1] < end:
-        phonemes.append((phonemes[-1][1], end, SILENCE))
-    return Speech(wave, tuple(phonemes))
+    return placed(spoken, rng.uniform(0.05, 0.4), frames * SAMPLES_PER_FRAME)

@@ -158,6 +158,22 @@ def speak(text: str, *, voice: str = "en-us", rate: int = 165, pitch: int = 50) 
     return Speech(wave, phonemes)
 
 
+def placed(speech: Speech, lead: float, samples: int) -> Speech:
+    """The speech after `lead` seconds of silence, cut or filled up with silence to `samples`."""
+    before = int(lead * SAMPLE_RATE)
+    wave = np.zeros(samples, np.float32)
+    heard = speech.wave[: samples - before]
+    wave[before : before + len(heard)] = heard
+    start, end = before / SAMPLE_RATE, samples / SAMPLE_RATE
+    phonemes = [(0.0, start, SILENCE)]
+    for begin, stop, symbol in speech.phonemes:
+        if begin + start < end:
+            phonemes.append((begin + start, min(stop + start, end), symbol))
+    if phonemes[-1][1] < end:
+        phonemes.append((phonemes[-1][1], end, SILENCE))
+    return Speech(wave, tuple(phonemes))
+
+
 def sample_voice(rng: np.random.Generator, *, held_out: bool = False) -> dict[str, str | int]:
     """Draw the keyword arguments of `speak` that make one speaker: voice, rate and pitch."""
     voices = HELD_OUT_VOICES if held_out else TRAINING_VOICES
