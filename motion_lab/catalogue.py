@@ -41,6 +41,13 @@ declare(
 )
 declare(
     "motion_encoders",
+    "deviation_windows",
+    "motion_lab.components.motion_encoders.deviation_windows:WindowedDeviation",
+    summary="deviation image transformer that finds eyes and mouth and looks there closely",
+    paper="arXiv 2606.03402",
+)
+declare(
+    "motion_encoders",
     "linear",
     "motion_lab.components.motion_encoders.linear:LinearMotion",
     summary="coefficients along orthogonal directions (baseline, LIA type)",

@@ -66,6 +66,10 @@ class Depth(Protocol):
 class MotionEncoder(Protocol):
     """``motion_encoders``: the deviation image transformer, a frame to its motion feature MD.
 
+    It resizes frames as it needs. One that searches them for mouth, left and right eye may have
+    ``look``, (B, 3, S, S) → MD and the places found (B, 3, 2) in [-1, 1], which training can then
+    supervise.
+
     Passed in: ``motion_size`` (M).
     """
 

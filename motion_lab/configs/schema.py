@@ -27,7 +27,11 @@ class TrainingConfig:
     weight_decay: float = 0.01
     """AdamW's, on matrices and kernels alone; biases and norms are left free."""
     grad_clip: float = 1.0
-    """Largest norm of the whole gradient."""
+    """Largest norm of each module's gradient: the model's, and of what only its losses need."""
+    precision: str = "float32"
+    """``float32``, or ``bfloat16`` for mixed precision by autocast."""
+    recompute: bool = False
+    """Trade time for memory: compute the large parts' activations again in the backward pass."""
     ema_decay: float = 0.999
     """Of the moving average of the weights, which is what gets saved for use."""
     seed: int = 0
@@ -48,6 +52,10 @@ class TrainingConfig:
         for name in ("learning_rate", "grad_clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{section}.{name} must be above 0, got {getattr(self, name)}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"training.precision must be float32 or bfloat16, got {self.precision!r}"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"training.ema_decay must be in [0, 1), got {self.ema_decay}")
 
@@ -133,10 +141,16 @@ class BaseDataConfig:
     seed: int = 0
     cross_identity: float = MISSING
     """Share of pairs whose motion comes from another person's frame, 0 to 1."""
+    texture: float = 0.0
+    """Share of pairs that get the texture of a photograph, 0 to 1."""
     motion_from: int = 0
     """Step from which displacement is learned; before it, the motion encoder alone."""
     appearance_from: int = 0
     """Step from which the frame is learned; before it, its geometry alone."""
+    critic_from: int = 0
+    """Step from which a critic judges the frame, if its losses have weights."""
+    perceptual: Any = None
+    """Network that the loss ``perceptual`` compares frames in, a component of that kind."""
     start: str | None = None
     """Checkpoint whose weights training starts from: a preset's name or a folder."""
     frozen: list[str] = field(default_factory=list)
@@ -152,8 +166,11 @@ class BaseDataConfig:
         for name in self.frozen:
             if name not in COMPONENTS:
                 raise ValueError(f"data.frozen: {name!r} is none of {', '.join(COMPONENTS)}")
-        if not 0 <= self.cross_identity <= 1:
-            raise ValueError(f"data.cross_identity must be in [0, 1], got {self.cross_identity}")
+        for name in ("cross_identity", "texture"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.perceptual is not None:
+            self.perceptual = _spec("data.perceptual", self.perceptual)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import registry
 from motion_lab.components.blocks import resize
@@ -51,7 +52,7 @@ class Rendered(NamedTuple):
 class BaseModel(nn.Module):
     """Image encoder, depth cues, deviation transformer, LMDD, warping and MAD, each by name.
 
-    ``image_size`` is the size of source and output; the networks see the source resized to
+    ``image_size`` is the size of source and output; appearance is encoded and motion decoded at
     ``working_size``, and the warp moves the source's own pixels at full size. Components are
     specs of the registry: a name, or a mapping with ``name`` and keyword arguments.
     """
@@ -70,6 +71,9 @@ class BaseModel(nn.Module):
         super().__init__()
         self.image_size, self.working_size = image_size, working_size
         self.motion_size = motion_size
+        self.recompute = False
+        """Keep no activations of the large parts for the backward pass, but compute them again:
+        less memory, a third more time, and batch norms see every batch twice."""
         self.encoder = registry.ENCODERS.build(encoder)
         volume = {"channels": self.encoder.channels, "layers": self.encoder.layers}
         self.depth = registry.DEPTH.build(depth, **volume)
@@ -85,21 +89,22 @@ class BaseModel(nn.Module):
 
     def encode_source(self, image: Tensor, motion: Tensor | None = None) -> Source:
         """Portraits (B, 3, S, S) in [0, 1] → :class:`Source`; ``motion``: their MD, if known."""
-        volume, skips = self.encoder(resize(image, (self.working_size, self.working_size)))
+        view = resize(image, (self.working_size, self.working_size))
+        volume, skips = self._run(self.encoder, view)
         if motion is None:
             motion = self.encode_motion(image)
         return Source(image, volume, self.depth(volume), skips, motion)
 
     def encode_motion(self, image: Tensor) -> Tensor:
         """Frames (B, 3, S, S) in [0, 1] → MD (B, M)."""
-        return self.motion_encoder(resize(image, (self.working_size, self.working_size)))
+        return self.motion_encoder(image)
 
     def decode(self, source: Source, deviation: Tensor) -> Rendered:
         """Move ``source`` by ``deviation`` (B, M), MD(driving) − MD(source).
 
         A zero deviation returns the source itself.
         """
-        fields = self.motion_decoder(source.volume, source.depth, deviation)
+        fields = self._run(self.motion_decoder, source.volume, source.depth, deviation)
         size = source.volume.shape[-2:]
         own = next(field for field in fields if field.mask.shape[-2:] == size)
         layered = source.volume * source.depth[len(source.depth) // 2].unsqueeze(1)
@@ -108,8 +113,13 @@ class BaseModel(nn.Module):
         skips = [warp(skip, _resize_field(_nearest(planes, skip), skip)) for skip in source.skips]
         warped = warp(source.image, _resize_field(planes[-1], source.image))
         masks = [field.mask for field in fields]
-        image = self.renderer(volume, skips, masks, warped)
+        image = self._run(self.renderer, volume, skips, masks, warped)
         return Rendered(image, planes[-1], 1 - masks[-1], warped, fields)
+
+    def _run(self, part: nn.Module, *inputs: Any) -> Any:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
     def forward(self, source_image: Tensor, driving_image: Tensor) -> Rendered:
         """Portraits and driving frames of the same person, both (B, 3, S, S) → the frames."""

@@ -2,42 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import registry
 from motion_lab.components.blocks import resize
 from motion_lab.components.protocols import MotionField
 from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, build_pairs
 from motion_lab.data.synthetic.parameters import MOTION
-from motion_lab.data.synthetic.renderer import REGIONS
+from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, REGIONS
+from motion_lab.errors import UsageError
 from motion_lab.evaluation.metrics import psnr
 from motion_lab.models.base_model import BaseModel, image_plane
 from motion_lab.models.weights import load_base_model
+from motion_lab.training import losses
+from motion_lab.training.augment import disturb, texture_pairs
+from motion_lab.training.critic import PatchCritic, adversarial_losses
+
+LOSSES = {
+    "parameters": "the change of the motion parameters, read linearly off the deviation",
+    "places": "where the motion encoder finds eyes and mouth, against the landmarks",
+    "flow": "displacement against the true one, pixels of a 64-pixel frame",
+    "mask": "what is kept of the warped source against what the source shows",
+    "depth": "expected depth layer against the true depth, in layers' coordinates",
+    "image": "absolute difference of the pixels, at three scales",
+    "edges": "absolute difference of the gradients",
+    "structure": "one minus structural similarity, at three scales",
+    "perceptual": "distance of the features of data.perceptual",
+    "adversarial": "what the critic finds untrue about the frame",
+    "features": "distance of the critic's features",
+    "critic": "the critic's own: how badly it tells true frames from made ones",
+}
+"""What `training.losses` can weigh; one that is not named there is not computed."""
+
+# Where an encoder that searches the frame is to find mouth, left and right eye: means of landmarks.
+_PLACES = [
+    [LANDMARK_NAMES.index(name) for name in names]
+    for names in (
+        ("mouth_corner_left", "mouth_corner_right", "lip_upper_outer", "lip_lower_outer"),
+        ("eye_outer_left", "eye_inner_left"),
+        ("eye_outer_right", "eye_inner_right"),
+    )
+]
+# A head is about so deep, in the renderer's unit, from the tip of the nose: the volume's depth.
+_HEAD_DEPTH = 1.6
 
 
 class BaseTask:
-    """What the training loop needs of stage 1 (see :class:`motion_lab.training.loop.Task`)."""
+    """What the training loop needs of stage 1 (see :class:`motion_lab.training.loop.Task`).
+
+    `training.losses` weighs :data:`LOSSES`. Those from image on are of the frame, and compared from
+    `data.appearance_from` on; adversarial, features and critic from `data.critic_from` on.
+    """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         data, training = config.data, config.training
         self.device = device
         self.facts: dict[str, str] = {}
         self.seed, self.batch_size = training.seed, training.batch_size
-        self.weights = dict(training.losses)
-        self.cross_identity = data.cross_identity
+        self.weights = {name: value for name, value in training.losses.items() if value}
+        for name in self.weights:
+            if name not in LOSSES:
+                raise UsageError(
+                    f"training.losses: there is no loss {name!r}; there are {', '.join(LOSSES)}"
+                )
+        self.cross_identity, self.texture = data.cross_identity, data.texture
         self.motion_from, self.appearance_from = data.motion_from, data.appearance_from
+        self.critic_from = data.critic_from
         # Channels last is what convolutions on a CPU and tensor cores want.
         self.model = BaseModel(**config.model).to(device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if "places" in self.weights and not hasattr(self.model.motion_encoder, "look"):
+            raise UsageError(
+                "training.losses weighs 'places', but the motion encoder does not search the "
+                "frame; leave it out, or set model.motion_encoder=deviation_windows"
+            )
+        self.model.recompute = training.recompute
         if data.start:
             self.model.load_state_dict(load_base_model(data.start, device).state_dict())
         self.frozen = [self.model.get_submodule(name).requires_grad_(False) for name in data.frozen]
         self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
+        self.critic = PatchCritic().to(device) if "critic" in self.weights else None
+        self.perceptual = self._perceptual(data.perceptual)
         folder = Path(data.folder)
         threads = torch.get_num_threads()
         self.bank = build_pairs(folder / "train", data.groups, data.size, data.seed, threads)
@@ -51,15 +104,28 @@ class BaseTask:
             weight[REGIONS.index(name)] = value
         self.region_weight = weight.to(device)
 
+    def _perceptual(self, spec: Mapping[str, Any] | None) -> nn.Module | None:
+        if "perceptual" not in self.weights:
+            return None
+        if spec is None:
+            raise UsageError(
+                "training.losses weighs 'perceptual': set data.perceptual to the network that "
+                "compares, for example data.perceptual=lab_features"
+            )
+        network: nn.Module = registry.PERCEPTUAL.build(spec)
+        return network.to(self.device).requires_grad_(False).eval()
+
     def modules(self) -> dict[str, torch.nn.Module]:
-        """The model, and the probe that its motion features are read with in training."""
-        return {"model": self.model, "probe": self.probe}
+        """The model; the probe that its motion features are read with; the critic, if any."""
+        critic = {} if self.critic is None else {"critic": self.critic}
+        return {"model": self.model, "probe": self.probe, **critic}
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Batch ``step``: a function of (seed, step) alone."""
         rng = np.random.default_rng([self.seed, step])
         batch = draw(self.bank, rng, self.batch_size, self.cross_identity)
-        batch["driver"] = _recolour(batch["driver"], rng)
+        texture_pairs(batch, rng, self.texture)
+        batch["driver"] = disturb(batch["driver"], rng)
         return batch
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,22 +133,33 @@ class BaseTask:
         for component in self.frozen:
             component.eval()  # or the running statistics would still move
         # One batch, as in BaseModel.forward, so that both are normalised alike.
-        motion = self.model.encode_motion(torch.cat([batch["source"], batch["driver"]]))
+        images = torch.cat([batch["source"], batch["driver"]])
+        found: dict[str, Tensor] = {}
+        if "places" in self.weights:
+            motion, places = self.model.motion_encoder.look(images)
+            found["places"] = F.l1_loss(
+                places, torch.cat([batch["places"], batch["driver_places"]])
+            )
+        else:
+            motion = self.model.encode_motion(images)
         own, driving = motion.chunk(2)
         deviation = driving - own
-        losses = {"parameters": F.mse_loss(self.probe(deviation), batch["motion"] / self.spread)}
+        found["parameters"] = F.mse_loss(self.probe(deviation), batch["motion"] / self.spread)
         if step >= self.motion_from:
             weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
             source = self.model.encode_source(batch["source"], own)
             if step >= self.appearance_from:
                 rendered = self.model.decode(source, deviation)
                 fields = rendered.fields
-                losses |= self._appearance(rendered.image, batch["target"], weight)
+                found |= self._appearance(rendered.image, batch["target"], weight, step)
             else:
                 fields = self.model.motion_decoder(source.volume, source.depth, deviation)
-            losses |= self._geometry(fields, batch, weight)
-        total = sum((self.weights[name] * value for name, value in losses.items()), torch.zeros(()))
-        return total, losses
+            found |= self._geometry(fields, batch, weight)
+            if "depth" in self.weights:
+                found["depth"] = self._depth(source.depth, batch["depth"])
+        found = {name: value for name, value in found.items() if name in self.weights}
+        total = sum((self.weights[name] * value for name, value in found.items()), torch.zeros(()))
+        return total, found
 
     @staticmethod
     def _geometry(
@@ -108,13 +185,33 @@ class BaseTask:
         return {"flow": flow, "mask": mask}
 
     @staticmethod
-    def _appearance(image: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        weight = F.interpolate(weight, image.shape[-2:]).sqrt()
-        edges = image.new_zeros(())
-        for axis in (-1, -2):
-            difference = (image.diff(dim=axis) - target.diff(dim=axis)).abs()
-            edges = edges + (difference * weight.narrow(axis, 1, difference.shape[axis])).mean()
-        return {"image": ((image - target).abs() * weight).mean(), "edges": edges}
+    def _depth(cues: list[Tensor], depth: Tensor) -> Tensor:
+        """Layers span -1, at the tip of the nose, to 1, which is also where the background lies."""
+        head = depth > 0
+        nearest = depth.masked_fill(~head, torch.inf).amin((1, 2), keepdim=True)
+        truth = (2 * (depth - nearest) / _HEAD_DEPTH - 1).clamp(-1, 1).masked_fill(~head, 1.0)
+        total = depth.new_zeros(())
+        for cue in cues:
+            layers = torch.linspace(-1, 1, cue.shape[1], device=cue.device)
+            expected = (cue * layers[:, None, None]).sum(1, keepdim=True)
+            total = total + F.l1_loss(expected, resize(truth.unsqueeze(1), cue.shape[-2:]))
+        return total / len(cues)
+
+    def _appearance(
+        self, image: Tensor, target: Tensor, weight: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        wide = F.interpolate(weight, image.shape[-2:]).sqrt()
+        found = {
+            "image": losses.pixels(image, target, wide),
+            "edges": losses.edges(image, target, wide),
+        }
+        if "structure" in self.weights:
+            found["structure"] = losses.structure(image, target)
+        if self.perceptual is not None:
+            found["perceptual"] = losses.perceptual(self.perceptual, image, target)
+        if self.critic is not None and step >= self.critic_from:
+            found |= adversarial_losses(self.critic, image, target, weight.sqrt(), step)
+        return found
 
     @torch.no_grad()
     def _held_out_batch(self, count: int) -> dict[str, Tensor]:
@@ -182,6 +279,9 @@ def draw(
         "displacement": torch.from_numpy(displacement),
         "visible": torch.from_numpy(visible),
         "motion": torch.from_numpy(motion),
+        "depth": torch.from_numpy(bank.depth[group, person, source].astype(np.float32)),
+        "places": _places(bank.landmarks[group, person, source]),
+        "driver_places": _places(bank.landmarks[group, driver, driving]),
     }
 
 
@@ -189,8 +289,7 @@ def _image(frames: np.ndarray) -> Tensor:
     return torch.from_numpy(frames).movedim(-1, 1).float().div_(255)
 
 
-def _recolour(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Random gain per channel and gamma: what drives must not be told by its colours."""
-    gain = torch.from_numpy(rng.uniform(0.75, 1.3, (len(image), 3, 1, 1)).astype(np.float32))
-    gamma = torch.from_numpy(rng.uniform(0.7, 1.4, (len(image), 1, 1, 1)).astype(np.float32))
-    return (image.clamp(min=1e-3) ** gamma * gain).clamp(0, 1)
+def _places(landmarks: np.ndarray) -> Tensor:
+    """Landmarks (B, L, 2) in fractions of the frame → mouth and eyes (B, 3, 2) in [-1, 1]."""
+    means = [landmarks[:, indices].mean(1) for indices in _PLACES]
+    return torch.from_numpy(np.stack(means, 1) * 2 - 1)

@@ -89,7 +89,7 @@ def train(
         MotionLabError: a loss or gradient is not finite, or the state cannot be read.
         KeyboardInterrupt: after Ctrl-C; SystemExit after SIGTERM.
     """
-    training = config.training
+    training, kind = config.training, torch.device(device).type
     modules = task.modules()
     ema = Ema(task.model, training.ema_decay)
     optimizer = _optimizer(modules, training)
@@ -131,15 +131,18 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-            loss, parts = task.loss(batch, step)
+            with torch.autocast(kind, torch.bfloat16, enabled=training.precision == "bfloat16"):
+                loss, parts = task.loss(batch, step)
             losses = _as_floats({"loss": loss, **parts})
             _require_finite(losses, step, saved, folder)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(
-                [p for group in optimizer.param_groups for p in group["params"]],
-                training.grad_clip,
-            )
-            _require_finite({"gradient norm": float(norm)}, step, saved, folder)
+            norms = {
+                f"gradient norm of the {name}": float(
+                    nn.utils.clip_grad_norm_(module.parameters(), training.grad_clip)
+                )
+                for name, module in modules.items()
+            }
+            _require_finite(norms, step, saved, folder)
             optimizer.step()
             ema.update(task.model, step)
 

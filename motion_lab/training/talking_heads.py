@@ -67,7 +67,7 @@ def film(rng: np.random.Generator, frames: int, base: BaseModel, *, held_out: bo
     # The portrait comes first: the same person at rest.
     poses = np.concatenate([np.zeros_like(motion[:1]), motion])
     pictures = render(
-        sample_identity(rng), poses, base.working_size, threads=torch.get_num_threads()
+        sample_identity(rng), poses, base.image_size, threads=torch.get_num_threads()
     ).image
     device = next(base.parameters()).device
     features = []

@@ -6,8 +6,9 @@ import torch
 
 from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.data.synthetic.pairs import build_pairs
+from motion_lab.errors import UsageError
 from motion_lab.models.weights import save_weights
-from motion_lab.training.base import BaseTask, draw
+from motion_lab.training.base import LOSSES, BaseTask, draw
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +19,15 @@ def folder(tmp_path_factory):
     return folder
 
 
+def _task(folder, *settings: str) -> BaseTask:
+    torch.manual_seed(0)
+    settings = ["data.groups=3", "data.held_out_groups=1", f"data.folder={folder}", *settings]
+    return BaseTask(load_config("base", "tiny", settings), torch.device("cpu"))
+
+
 @pytest.fixture
 def task(folder) -> BaseTask:
-    torch.manual_seed(0)
-    settings = ["data.groups=3", "data.held_out_groups=1", f"data.folder={folder}"]
-    return BaseTask(load_config("base", "tiny", settings), torch.device("cpu"))
+    return _task(folder)
 
 
 def test_a_batch_follows_from_seed_and_step_alone(task):
@@ -103,3 +108,85 @@ def test_frozen_components_keep_their_weights_and_statistics(folder, tmp_path):
     old, new = start.state_dict(), task.model.state_dict()
     changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
     assert changed == {"depth", "motion_decoder", "renderer"}
+
+
+def test_every_loss_reaches_what_it_is_to_teach(folder):
+    names = ", ".join(f"{name}: 1.0" for name in set(LOSSES) - {"perceptual"})
+    task = _task(
+        folder,
+        f"training.losses={{{names}}}",
+        "model.motion_encoder={name: deviation_windows, width: 8, dim: 32, depth: 1, "
+        "view_size: 64, mouth_size: [16, 24], eye_size: [16, 16], normalise: false}",
+        "data.motion_from=0",
+        "data.appearance_from=0",
+        "data.texture=0.5",
+    )
+    loss, parts = task.loss(task.batch(0), 0)
+    assert set(parts) == set(LOSSES) - {"perceptual"}
+    loss.backward()
+    for module in task.modules().values():
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_the_critic_waits_for_its_step(folder):
+    settings = ["data.appearance_from=0", "data.motion_from=0", "data.critic_from=7"]
+    task = _task(folder, "training.losses={adversarial: 1, features: 1, critic: 1}", *settings)
+    assert task.loss(task.batch(0), 6)[1].keys() == set()
+    assert task.loss(task.batch(0), 7)[1].keys() == {"adversarial", "features", "critic"}
+
+
+def test_places_are_those_of_the_pictures(task):
+    """The mean place of the pixels labelled lips and mouth, by hand."""
+    batch = draw(task.bank, np.random.default_rng(1), 16, 0.0)
+    mouth = torch.isin(batch["regions"], torch.tensor([4, 5], dtype=torch.uint8))
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    seen = 0
+    for mask, place in zip(mouth, batch["driver_places"][:, 0], strict=True):
+        if mask.sum() >= 12:
+            seen += 1
+            middle = torch.stack([x[mask], y[mask]], -1).float().mean(0)
+            assert ((middle + 0.5) / 32 - 1 - place).norm() < 0.15
+    assert seen > 4
+
+
+def test_the_depth_loss_wants_the_nose_in_front_and_the_wall_at_the_back():
+    depth = torch.zeros(1, 8, 8)
+    depth[0, :4] = 7.0
+    depth[0, 0, 0] = 6.2  # the nose, half a head nearer
+    truth = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(3, 8, 8).clone()
+    truth[:, :4] = torch.tensor([0.0, 1.0, 0.0])[:, None, None]
+    truth[:, 0, 0] = torch.tensor([1.0, 0.0, 0.0])
+    assert float(BaseTask._depth([truth.unsqueeze(0)], depth)) == pytest.approx(0, abs=1e-6)
+    level = torch.full((1, 3, 8, 8), 1 / 3)
+    assert float(BaseTask._depth([level], depth)) == pytest.approx(33 / 64, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.losses={immage: 1}", "no loss 'immage'"),
+        ("training.losses={perceptual: 1}", "set data.perceptual"),
+        ("training.losses={places: 1}", "does not search the frame"),
+    ],
+)
+def test_a_loss_that_cannot_be_is_refused(folder, setting, message):
+    with pytest.raises(UsageError, match=message):
+        _task(folder, setting)
+
+
+def test_recomputed_activations_give_the_same_gradients(folder):
+    gradients = []
+    for recompute in ("false", "true"):
+        task = _task(
+            folder,
+            f"training.recompute={recompute}",
+            "data.motion_from=0",
+            "data.appearance_from=0",
+        )
+        loss, _ = task.loss(task.batch(0), 0)
+        loss.backward()
+        gradients.append({name: p.grad for name, p in task.model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)

@@ -9,6 +9,41 @@ from torch import Tensor, nn
 
 from motion_lab.components.blocks import ConvBlock, resize
 
+
+class TokenReader(nn.Module):
+    """Reads MD off tokens, which a transformer has related; what deviation transformers share.
+
+    Subclasses make the tokens and pass them to :meth:`read_motion`.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        motion_size: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        read: int,
+        normalise: bool,
+    ) -> None:
+        super().__init__()
+        self.motion_size = motion_size
+        self.position = nn.Parameter(0.02 * torch.randn(1, tokens, dim))
+        layer = nn.TransformerEncoderLayer(
+            dim, heads, 2 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.transformer = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.read = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, read))
+        self.to_motion = nn.Linear(tokens * read, motion_size)
+        self.normalise = nn.BatchNorm1d(motion_size, affine=False) if normalise else nn.Identity()
+
+    def read_motion(self, maps: list[Tensor]) -> Tensor:
+        """Maps [(B, dim, ·, ·)] with as many cells as there are tokens → (B, motion_size)."""
+        x = torch.cat([each.flatten(2).transpose(1, 2) for each in maps], 1) + self.position
+        x = self.read(self.transformer(x))
+        return self.normalise(self.to_motion(x.flatten(1)))
+
+
 # Where eyes and mouth of a cropped portrait can be over the whole range of head motion, as
 # (top, bottom, left, right) fractions of the frame: they get tokens of their own, because at the
 # scale of the whole frame an eye is a few pixels high.
@@ -16,7 +51,7 @@ EYES = (0.24, 0.60, 0.14, 0.86)
 MOUTH = (0.46, 0.92, 0.20, 0.80)
 
 
-class DeviationTransformer(nn.Module):
+class DeviationTransformer(TokenReader):
     """Frame (B, 3, H, W) in [0, 1] → MD (B, motion_size).
 
     Convolutions turn the whole frame, the eyes and the mouth into tokens, a transformer relates
@@ -38,35 +73,27 @@ class DeviationTransformer(nn.Module):
         read: int = 24,
         normalise: bool = True,
     ) -> None:
-        super().__init__()
-        self.motion_size, self.view_size, self.crop_size = motion_size, view_size, tuple(crop_size)
-        self.frame = _tokeniser(width, dim, 4)
-        self.eyes = _tokeniser(width, dim, 3)
-        self.mouth = _tokeniser(width, dim, 3)
-        crop_tokens = (self.crop_size[0] // 8) * (self.crop_size[1] // 8)
+        crop_tokens = (crop_size[0] // 8) * (crop_size[1] // 8)
         tokens = (view_size // 16) ** 2 + 2 * crop_tokens
-        self.position = nn.Parameter(0.02 * torch.randn(1, tokens, dim))
-        layer = nn.TransformerEncoderLayer(
-            dim, heads, 2 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.transformer = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        self.read = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, read))
-        self.to_motion = nn.Linear(tokens * read, motion_size)
-        self.normalise = nn.BatchNorm1d(motion_size, affine=False) if normalise else nn.Identity()
+        super().__init__(tokens, motion_size, dim, depth, heads, read, normalise)
+        self.view_size, self.crop_size = view_size, tuple(crop_size)
+        self.frame = tokeniser(width, dim, 4)
+        self.eyes = tokeniser(width, dim, 3)
+        self.mouth = tokeniser(width, dim, 3)
 
     def forward(self, image: Tensor) -> Tensor:
         view = resize(image, (self.view_size, self.view_size)) * 2 - 1
-        tokens = [
-            self.frame(view),
-            self.eyes(resize(_crop(view, EYES), self.crop_size)),
-            self.mouth(resize(_crop(view, MOUTH), self.crop_size)),
-        ]
-        x = torch.cat([t.flatten(2).transpose(1, 2) for t in tokens], 1) + self.position
-        x = self.read(self.transformer(x))
-        return self.normalise(self.to_motion(x.flatten(1)))
+        return self.read_motion(
+            [
+                self.frame(view),
+                self.eyes(resize(_crop(view, EYES), self.crop_size)),
+                self.mouth(resize(_crop(view, MOUTH), self.crop_size)),
+            ]
+        )
 
 
-def _tokeniser(width: int, dim: int, halvings: int) -> nn.Sequential:
+def tokeniser(width: int, dim: int, halvings: int) -> nn.Sequential:
+    """Pictures (B, 3, H, W) → tokens (B, dim, H / 2^halvings, W / 2^halvings)."""
     widths = [3, *(min(width * 2**i, dim) for i in range(halvings))]
     return nn.Sequential(
         *(ConvBlock(a, b, 2) for a, b in itertools.pairwise(widths)),

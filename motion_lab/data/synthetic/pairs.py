@@ -12,7 +12,7 @@ from rich.progress import track
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.parameters import MOTION
-from motion_lab.data.synthetic.renderer import flow, render
+from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, flow, render
 
 # Eight frames a group: 0 rests, 1-4 are posed freely, 5-7 repeat the head pose of 1, 2 and 0 with
 # another face. Two people perform every group, so that one can drive the other.
@@ -24,6 +24,7 @@ PAIRS = (
     (0, 1), (0, 2), (0, 3), (0, 4), (0, 7), (7, 0), (1, 5), (5, 1), (2, 6), (3, 4), (4, 2), (1, 0),
 )  # fmt: skip
 HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
+_FORMAT = 2  # of a bank's folder
 
 
 class PairBank(NamedTuple):
@@ -34,6 +35,8 @@ class PairBank(NamedTuple):
     motion: np.ndarray  # (G, FRAMES, len(MOTION)) float32
     displacement: np.ndarray  # (G, PEOPLE, len(PAIRS), 64, 64, 2) float16, driving → source
     visible: np.ndarray  # (G, PEOPLE, len(PAIRS), 64, 64) uint8, 0 or 255
+    depth: np.ndarray  # (G, PEOPLE, FRAMES, 64, 64) float16, as renderer.Frames has it
+    landmarks: np.ndarray  # (G, PEOPLE, FRAMES, L, 2) float32, renderer.LANDMARK_NAMES
 
     @property
     def groups(self) -> int:
@@ -46,7 +49,7 @@ def build_pairs(folder: Path, groups: int, size: int, seed: int, threads: int = 
     A folder made with other settings is refused with ``ValueError``; group g depends on (seed, g)
     alone, so an interrupted build continues where it stopped.
     """
-    settings = {"groups": groups, "size": size, "seed": seed}
+    settings = {"format": _FORMAT, "groups": groups, "size": size, "seed": seed}
     state = folder / "bank.json"
     done = 0
     if state.exists():
@@ -61,6 +64,8 @@ def build_pairs(folder: Path, groups: int, size: int, seed: int, threads: int = 
         "motion": ((groups, FRAMES, len(MOTION)), np.float32),
         "displacement": ((groups, PEOPLE, len(PAIRS), FLOW_SIZE, FLOW_SIZE, 2), np.float16),
         "visible": ((groups, PEOPLE, len(PAIRS), FLOW_SIZE, FLOW_SIZE), np.uint8),
+        "depth": ((groups, PEOPLE, FRAMES, FLOW_SIZE, FLOW_SIZE), np.float16),
+        "landmarks": ((groups, PEOPLE, FRAMES, len(LANDMARK_NAMES), 2), np.float32),
     }
     arrays = {
         name: np.lib.format.open_memmap(
@@ -97,7 +102,10 @@ def _render_group(bank: PairBank, group: int, size: int, seed: int, threads: int
         frames = render(identity, motion, size, threads=threads)
         bank.frames[group, person] = frames.image
         step = size // FLOW_SIZE
-        bank.regions[group, person] = frames.regions[:, step // 2 :: step, step // 2 :: step]
+        centres = (slice(None), slice(step // 2, None, step), slice(step // 2, None, step))
+        bank.regions[group, person] = frames.regions[centres]
+        bank.depth[group, person] = frames.depth[centres]
+        bank.landmarks[group, person] = frames.landmarks
         for index, (source, driving) in enumerate(PAIRS):
             displacement, visible = flow(identity, motion[driving], motion[source], FLOW_SIZE)
             bank.displacement[group, person, index] = displacement
