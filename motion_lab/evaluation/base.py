@@ -62,8 +62,9 @@ def evaluate_base(model: BaseModel, heads: Iterable[Head]) -> dict[str, Any]:
         pose) instead of the driving frame's; psnr_rest, of the model given no motion, against the
         source; sharpness within the face; generated_share, and hidden_share, what the source does
         not show; flow_error and flow_error_zero of no motion at all, in pixels of a 64-pixel frame
-        where the head is and the source shows it; probe_r2 by parameter, on people that the probe
-        was not fitted on; identified, how often the motion feature tells who it is, and
+        where the head is and the source shows it; depth_r, the correlation of the expected depth
+        layer with the true depth on the source's head; probe_r2 by parameter, on people that the
+        probe was not fitted on; identified, how often the motion feature tells who it is, and
         identified_by_chance; fps, decoded one by one.
     """
     device = next(model.parameters()).device
@@ -99,6 +100,7 @@ def evaluate_base(model: BaseModel, heads: Iterable[Head]) -> dict[str, Any]:
             ("flow_error_zero", torch.zeros_like(rendered.displacement)),
         ):
             rows[key].append(_flow_error(field, head))
+        rows["depth_r"].append(_depth_agreement(source.depth[-1], head.depth))
         features.append(driving.cpu())
         motion.append(head.motion[1:])
         people.append(torch.full((len(target),), person))
@@ -148,6 +150,18 @@ def _flow_error(displacement: Tensor, head: Head) -> Tensor:
     )[:, 0]
     counts = head.visible * (1 - background)
     return (distance * counts).sum((1, 2)) / counts.sum((1, 2))
+
+
+def _depth_agreement(cue: Tensor, depth: Tensor) -> Tensor:
+    """Pearson correlation (1,) of the layer (1, DF, h, w) and the depth (S, S), where the head is;
+    0 for a cue that says nothing."""
+    layers = torch.arange(float(cue.shape[1]), device=cue.device)[:, None, None]
+    expected = F.interpolate(
+        (cue * layers).sum(1, keepdim=True).cpu(), depth.shape, mode="bilinear"
+    )
+    head = depth > 0
+    both = torch.stack([expected[0, 0][head], depth[head]]).double()
+    return both.corrcoef()[0, 1].nan_to_num(0.0)[None]
 
 
 def _probes(features: Tensor, motion: Tensor, people: Tensor) -> dict[str, float]:

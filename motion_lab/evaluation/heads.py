@@ -31,6 +31,7 @@ class Head(NamedTuple):
     visible: Tensor  # (F - 1, 64, 64) of 0 and 1: what the source shows
     moved: Tensor  # (F - 1, 3, S, S): the source's pixels where they really went
     double: Tensor  # (F, 3, S, S): another person in the same poses
+    depth: Tensor  # (S, S), of the source, in the renderer's unit; 0 = background
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class EvalHeads:
                 self.size,
                 samples=self.samples,
                 threads=threads,
-                channels=("image", "regions"),
+                channels=("image", "depth", "regions"),
             )
             for person in (identity, sample_identity(rng))
         )
@@ -87,6 +88,7 @@ class EvalHeads:
             torch.from_numpy(visible),
             moved,
             _image(double.image),
+            torch.from_numpy(own.depth[0]),
         )
 
 

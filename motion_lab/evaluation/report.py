@@ -56,6 +56,7 @@ _BASE_MEANING = {
     "hidden_share": "… that the source does not show",
     "flow_error": "error of the displacement, pixels of a 64-pixel frame",
     "flow_error_zero": "… of no motion at all",
+    "depth_r": "correlation of the depth cue with the true depth, on the head",
     "identified": "how often the motion feature tells the person",
     "identified_by_chance": "… by guessing",
     "fps": "frames decoded a second, one by one",

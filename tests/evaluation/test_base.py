@@ -44,9 +44,19 @@ class Oracle(torch.nn.Module):
         return torch.stack([head.motion[frame] for head, frame in map(self.find, image)])
 
     def encode_source(self, image):
-        source = SimpleNamespace(image=image, motion=self.encode_motion(image))
+        source = SimpleNamespace(
+            image=image, motion=self.encode_motion(image), depth=[self.depth(image)]
+        )
         source.expand = lambda frames: source
         return source
+
+    def depth(self, image):
+        """Two layers, mixed by the true depth; nothing at all of a model that does not move."""
+        depth = self.find(image[0])[0].depth
+        head = depth > 0
+        far = (depth - depth[head].min()) / (depth[head].max() - depth[head].min())
+        far = torch.where(head, far, 1.0) if self.moves else torch.full_like(far, 0.5)
+        return torch.stack([1 - far, far]).unsqueeze(0)
 
     def decode(self, source, deviation):
         head, _ = self.find(source.image[0])
@@ -73,6 +83,7 @@ def test_a_model_that_moves_rightly_beats_copying_and_needs_the_right_motion():
     assert scores["ssim"] > scores["ssim_copy"]
     assert scores["psnr_double_motion"] == pytest.approx(scores["psnr"], abs=0.01)
     assert scores["psnr_rest"] > 50
+    assert scores["depth_r"] == pytest.approx(1)
     assert 0.5 < scores["sharpness"] < 1.2
     assert 0 < scores["generated_share"] == pytest.approx(scores["hidden_share"], abs=0.01)
     assert scores["fps"] > 0
@@ -82,6 +93,7 @@ def test_a_model_that_ignores_motion_is_found_out():
     scores = evaluate_base(Oracle(moves=False), HEADS)
     assert scores["psnr"] == scores["psnr_other_motion"] == pytest.approx(scores["psnr_copy"])
     assert scores["flow_error"] == scores["flow_error_zero"]
+    assert scores["depth_r"] == 0
 
 
 def test_yardsticks_need_no_model():

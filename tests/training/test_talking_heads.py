@@ -18,7 +18,7 @@ FRAMES = 30
 class Camera(nn.Module):
     """A base model whose motion feature is a picture's mean over a coarse grid."""
 
-    working_size = 32
+    image_size = 32
 
     def __init__(self) -> None:
         super().__init__()
