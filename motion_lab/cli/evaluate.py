@@ -20,9 +20,10 @@ Json = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `evaluate base`, `evaluate motion` and `evaluate yardsticks`."""
+    """Add the commands `evaluate base`, `portrait`, `motion` and `yardsticks`."""
     group = typer.Typer(no_args_is_help=True, help="Measure how good a trained model is.")
     group.command("base")(base)
+    group.command("portrait")(portrait)
     group.command("motion")(motion)
     group.command("yardsticks")(yardsticks)
     app.add_typer(group, name="evaluate")
@@ -54,6 +55,35 @@ def base(
     for path in plugin or []:
         registry.load_plugin(path)
     report_base(checkpoint, identities, seed, json, resolve_device(device))
+
+
+def portrait(
+    picture: Annotated[
+        Path, typer.Argument(metavar="PORTRAIT", help="A photograph or drawing with a face.")
+    ],
+    sheet: Annotated[
+        Path, typer.Option("--sheet", metavar="OUT.png", help="Where the contact sheet goes.")
+    ] = Path("portrait.png"),
+    checkpoint: Checkpoint = "small",
+    json: Json = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+) -> None:
+    """How the base model moves a photograph: mouth, eyes, brows and head, on one sheet.
+
+    Two synthetic heads perform, and the portrait gets their motion: each pair of rows shows the
+    performer above the portrait. Sharpness says how much of the face's detail survives; whether a
+    blink is a blink is for you to judge.
+
+    Example: `motion-lab evaluate portrait me.jpg --sheet me.png`
+    """
+    import registry
+    from motion_lab.device import resolve_device
+    from motion_lab.evaluation.report import report_portrait
+
+    for path in plugin or []:
+        registry.load_plugin(path)
+    report_portrait(checkpoint, picture, sheet, json, resolve_device(device))
 
 
 def motion(

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from motion_lab.data.portrait import load_image
 from motion_lab.evaluation.base import evaluate_base, yardsticks
 from motion_lab.evaluation.heads import EvalHeads, load_eval_heads
 from motion_lab.evaluation.lab import landmarks
 from motion_lab.evaluation.lab.weights import weights_file
 from motion_lab.evaluation.metrics import build_metrics
 from motion_lab.evaluation.motion import evaluate_motion
+from motion_lab.evaluation.portrait import POSES, evaluate_portrait
 from motion_lab.evaluation.results import Result
 from motion_lab.evaluation.speakers import EvalSpeakers
+from motion_lab.files import whole_file
 from motion_lab.models.weights import (
     BASE_FILE,
     MOTION_FILE,
@@ -62,6 +66,11 @@ _BASE_MEANING = {
     "fps": "frames decoded a second, one by one",
     "probe_r2": "R² of a linear probe, unseen people",
 }
+_PORTRAIT_MEANING = {
+    "psnr_rest": "PSNR of the model without motion, against the portrait, dB",
+    "sharpness": "gradients in the face, output over portrait, mean over poses",
+    "sharpness_least": "… of the pose that has least",
+}
 _MOTION_MEANING = {
     "jaw_r": "correlation of the mouth seen with the jaw that made the sounds",
     "jaw_r_by_language": "… by language",
@@ -104,6 +113,23 @@ def report_base(
     _print(f"Base model of {checkpoint}: {heads}", scores, _BASE_MEANING)
     _write(output, heads, scores, made)
     return scores
+
+
+def report_portrait(
+    checkpoint: str, portrait: Path, sheet: Path, output: Path | None, device: torch.device
+) -> dict[str, float]:
+    """Let synthetic heads drive a photograph; write the sheet, print and return the scores."""
+    model = load_base_model(checkpoint, device)
+    found = evaluate_portrait(model, load_image(portrait))
+    with whole_file(sheet) as unfinished:
+        Image.fromarray(found.sheet).save(unfinished, format="PNG")
+    weights = resolve_checkpoint(checkpoint) / BASE_FILE
+    made = {"checkpoint": checkpoint, "sha256": fingerprint(weights), "device": str(device)}
+    _print(f"{portrait} moved by the base model of {checkpoint}", found.scores, _PORTRAIT_MEANING)
+    if output is not None:
+        protocol = {"portrait": fingerprint(portrait), "size": model.image_size, "poses": POSES}
+        Result("portrait", found.scores, protocol, made).write(output)
+    return found.scores
 
 
 def report_yardsticks(identities: int, seed: int, output: Path | None) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from motion_lab.models.base_model import BaseModel, image_plane
+from motion_lab.ops import warp
 
 TINY = {
     "image_size": 64,
@@ -125,3 +127,28 @@ def test_the_ablation_without_depth_attention_and_mask_runs(portrait):
     }
     rendered = BaseModel(**settings)(portrait, portrait.flip(0))
     assert rendered.generated.abs().max() == 0
+
+
+def test_a_level_that_follows_sees_the_appearance_already_moved(portrait):
+    """Only levels after the first differ, and none where nothing moves."""
+    torch.manual_seed(0)
+    model = BaseModel(**TINY).eval()
+    source = model.encode_source(portrait)
+    motion = torch.randn(2, 24, generator=torch.Generator().manual_seed(5))
+    appearances = []
+    hook = model.motion_decoder.levels[1].reduce.register_forward_pre_hook(
+        lambda _, inputs: appearances.append(inputs[0])
+    )
+    at_rest = model.decode(source, motion).fields
+    model.motion_decoder.follow = True
+    followed = model.decode(source, motion).fields
+    model.decode(source, torch.zeros_like(motion))
+    hook.remove()
+    torch.testing.assert_close(followed[0].displacement, at_rest[0].displacement)
+    assert not torch.equal(followed[1].displacement, at_rest[1].displacement)
+    resting, moved, still = (x.unflatten(1, (-1, 2)) for x in appearances)
+    torch.testing.assert_close(still, resting)
+    field = at_rest[0].displacement.flatten(0, 1).movedim(-1, 1)
+    field = F.interpolate(field, resting.shape[-2:], mode="bilinear")
+    field = field.unflatten(0, (2, 2)).movedim(2, -1)
+    torch.testing.assert_close(moved, warp(resting, field), rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from motion_lab.components.blocks import ConvBlock, ResBlock, resize
 from motion_lab.components.protocols import MotionField
-from motion_lab.ops import region_attention
+from motion_lab.ops import region_attention, warp
 
 
 class LMDD(nn.Module):
@@ -21,6 +21,9 @@ class LMDD(nn.Module):
     (B, DF, h·s, w·s, 3) in normalised coordinates, weight (B, DF, h·s, w·s) that mixes the layers
     into the field seen in the image plane, and mask (B, 1, h·s, w·s): the share of a pixel that
     the warped source explains.
+
+    With ``follow``, a level sees the appearance already moved by the coarser levels' displacement,
+    so that it has only the rest to find; without, it sees it at rest.
 
     A zero deviation gives zero displacement and a mask of ones *by construction*: every output
     is a bias-free reading of features gated by a bias-free map of the deviation.
@@ -38,9 +41,10 @@ class LMDD(nn.Module):
         heads: int = 4,
         attention: bool = True,
         mask: bool = True,
+        follow: bool = False,
     ) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers, self.follow = layers, follow
         self.levels = nn.ModuleList(
             _Level(
                 channels * layers,
@@ -66,20 +70,26 @@ class LMDD(nn.Module):
         for level, scale, cue in zip(self.levels, self.scales, depth, strict=True):
             size = (int(h * scale), int(w * scale))
             appearance = resize(volume.flatten(1, 2), size).unflatten(1, volume.shape[1:3])
-            appearance = (appearance * cue.unsqueeze(1)).flatten(1, 2)
+            appearance = appearance * cue.unsqueeze(1)
             previous = None if features is None else resize(features, size)
-            features, step, weight, hidden_step = level(appearance, previous, deviation)
-            displacement = step if displacement is None else resize(displacement, size) + step
+            if displacement is not None:
+                displacement = resize(displacement, size)
+                if self.follow:
+                    appearance = warp(appearance, self._layered(displacement))
+            features, step, weight, hidden_step = level(
+                appearance.flatten(1, 2), previous, deviation
+            )
+            displacement = step if displacement is None else displacement + step
             if hidden_step is not None:
                 hidden = hidden_step if hidden is None else resize(hidden, size) + hidden_step
             fields.append(
-                MotionField(
-                    displacement.unflatten(1, (self.layers, 3)).movedim(2, -1),
-                    weight,
-                    _share_kept(hidden, displacement),
-                )
+                MotionField(self._layered(displacement), weight, _share_kept(hidden, displacement))
             )
         return fields
+
+    def _layered(self, displacement: Tensor) -> Tensor:
+        """(B, 3 DF, h, w) → (B, DF, h, w, 3)."""
+        return displacement.unflatten(1, (self.layers, 3)).movedim(2, -1)
 
 
 # At no hidden evidence the sigmoid gives 0.982; what lies above is stretched to exactly 1, so that
