@@ -190,3 +190,32 @@ def test_recomputed_activations_give_the_same_gradients(folder):
         gradients.append({name: p.grad for name, p in task.model.named_parameters()})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+LMDD = "model.motion_decoder={name: lmdd, widths: [32, 24, 16], regions: 4, heads: 2"
+CHOICES = {
+    "without attention": [LMDD + ", attention: false}"],
+    "without mask": [LMDD + ", mask: false}"],
+    "without depth cues": ["model.depth=none"],
+    "keypoint motion": [
+        "model.motion_encoder={name: keypoints, view_size: 64}",
+        "model.motion_decoder=first_order",
+    ],
+    "linear latent motion": ["model.motion_encoder={name: linear, view_size: 64}"],
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_every_choice_of_the_ablation_learns(folder, choice):
+    task = _task(folder, "training.batch_size=4", *choice)
+    parameters = [p for module in task.modules().values() for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters, 2e-3)
+    batch, history = task.batch(0), []
+    for _ in range(6):
+        loss, terms = task.loss(batch, 10**6)  # all of the curriculum
+        assert set(terms) == set(task.weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(float(loss.detach()))
+    assert history[-1] < 0.9 * history[0]
