@@ -13,6 +13,7 @@ import torch
 
 import motion_lab
 import motion_lab.ops
+import registry
 from motion_lab import _toolchain
 from motion_lab.ops import _backends, _native
 
@@ -69,7 +70,7 @@ class Report:
 def examine() -> Report:
     """Looks at this installation. Imports the peers that are installed, to see whether they do."""
     return Report(
-        system=[*_software(), _cpu_module(), *_cuda()],
+        system=[*_software(), _cpu_module(), *_cuda(), *_plugins()],
         ops=_ops(),
         packages=[*map(_peer, PEERS), *map(_optional, OPTIONAL)],
         healthy=_native.problem("cpu") is None,
@@ -107,6 +108,13 @@ def _cuda() -> list[Line]:
     found = str(nvcc) if nvcc else f"none. {_toolchain.NVCC_HELP}"
     lines.append(Line("nvcc", found, good=True if nvcc else None))
     return lines
+
+
+def _plugins() -> list[Line]:
+    return [
+        Line(f"plugin {name}", f"set aside: {reason}", good=False)
+        for name, reason in registry.set_aside().items()
+    ]
 
 
 def _ops() -> list[OpLine]:

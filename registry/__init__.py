@@ -18,7 +18,7 @@ What each kind's components are called with stands in :mod:`motion_lab.component
 
 from registry.core import Entry, Registry
 from registry.errors import RegistryError
-from registry.plugins import discover, load_plugin
+from registry.plugins import discover, load_plugin, set_aside
 
 ENCODERS = Registry("encoders", discover)
 DEPTH = Registry("depth", discover)
@@ -86,4 +86,5 @@ __all__ = [
     "discover",
     "load_plugin",
     "of_kind",
+    "set_aside",
 ]

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from registry.arguments import check_arguments
-from registry.errors import RegistryError
+from registry.errors import RegistryError, explain
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -35,10 +35,10 @@ class Entry:
                 found: Any = importlib.import_module(module)
                 for part in attribute.split("."):
                     found = getattr(found, part)
-            except (ImportError, AttributeError) as error:
+            except Exception as error:  # a module may fail in any way as it is imported
                 raise RegistryError(
                     f"{self.kind} {self.name!r} is declared as {self.target!r}, "
-                    f"which cannot be imported: {error}"
+                    f"which cannot be imported: {explain(error)}"
                 ) from error
             self._loaded = found
         assert self._loaded is not None

@@ -121,6 +121,8 @@ def _print_tables(kinds: Sequence[str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from registry import set_aside
+
     console = Console(highlight=False)
     for kind in kinds:
         table = Table(title=kind, title_justify="left", title_style="bold", box=None)
@@ -133,3 +135,5 @@ def _print_tables(kinds: Sequence[str]) -> None:
             table.add_row(*(escape(text) for text in row))
         console.print(table if table.row_count else f"[bold]{kind}[/bold]\n none registered")
         console.print()
+    for plugin, reason in set_aside().items():
+        console.print(f"[red]set aside[/red] plugin {escape(plugin)}: {escape(reason)}")

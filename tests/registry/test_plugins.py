@@ -88,26 +88,96 @@ def installed(folder: Path, name: str, catalogue: str) -> None:
     )
 
 
-def test_installed_packages_are_found_and_a_broken_one_keeps_no_other_out(tmp_path):
-    installed(tmp_path, "aa_broken", "raise RuntimeError('broken inside')")
-    installed(
-        tmp_path,
-        "good",
+GOOD = """
+    from registry import declare
+    declare("extractors", "good_one", "good_component:Component", summary="good")
+"""
+BROKEN = {
+    "import_error": ("from json import no_such_thing", "ImportError: cannot import name"),
+    "missing_dependency": ("import no_such_package", "it needs 'no_such_package', which is not"),
+    "syntax_error": ("def broken(", "SyntaxError"),
+    "crash": ("raise RuntimeError('broken inside')", "RuntimeError: broken inside"),
+    "name_taken": (
         """
         from registry import declare
-        declare("extractors", "good_one", "good_component:Component", summary="good")
+        declare("backbones", "half_of_it", "anywhere:Thing")
+        declare("extractors", "mamba_g", "anywhere:Thing")
         """,
-    )
+        "extractors 'mamba_g' is taken by motion_lab.components",
+    ),
+    "no_such_kind": (
+        "from registry import declare; declare('extractor', 'x', 'y:Z')",
+        "no kind called 'extractor'",
+    ),
+}
+
+
+def test_broken_packages_are_named_and_set_aside_and_all_else_works(tmp_path):
+    installed(tmp_path, "good", GOOD)
+    for name, (catalogue, _) in BROKEN.items():
+        installed(tmp_path, name, catalogue)
     code = f"""
 import sys, warnings
 sys.path.insert(0, {str(tmp_path)!r})
-from registry import EXTRACTORS
+from registry import BACKBONES, EXTRACTORS, set_aside
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     assert "good_one" in EXTRACTORS
 assert "good_component" not in sys.modules
+assert "mamba_g" in EXTRACTORS and EXTRACTORS.entry("mamba_g").target.startswith("motion_lab.")
+assert "half_of_it" not in BACKBONES, "a plugin set aside leaves nothing behind"
 messages = [str(w.message) for w in caught]
-assert any("aa_broken" in m and "broken inside" in m for m in messages), messages
-assert len(EXTRACTORS.names()) >= 1 and len(messages) == 1
+for name, (_, reason) in {BROKEN!r}.items():
+    assert name in set_aside()[name] and reason in set_aside()[name], set_aside()
+    assert any(f"plugin {{name!r}} is set aside" in m and reason in m for m in messages), messages
+assert len(set_aside()) == len(messages) == {len(BROKEN)}
+from motion_lab import cli
+try:
+    cli.main(["components", "extractors"])
+except SystemExit as stop:
+    assert stop.code == 0
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "good_one" in listed
+    listed = " ".join(listed.split())
+    for name in BROKEN:
+        assert f"set aside plugin {name}: {name}" in listed
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_package", "it needs 'no_such_package', which is not installed"),
+        ("raise OSError('no such library')", "OSError: no such library"),
+        ("x = 1", "AttributeError"),
+    ],
+)
+def test_a_component_that_cannot_be_imported_is_named_when_it_is_used(tmp_path, source, reason):
+    folder = tmp_path / f"lab_lazy_package_{len(source)}"
+    write(
+        folder / "__init__.py",
+        f"""
+        from registry import declare
+        declare("extractors", "from_a_package", "{folder.name}.inner:Inner")
+        """,
+    )
+    write(folder / "inner.py", source)
+    load_plugin(folder)
+    assert "from_a_package" in EXTRACTORS
+    with pytest.raises(
+        RegistryError, match=f"extractors 'from_a_package' is declared as.*{reason}"
+    ):
+        EXTRACTORS.get("from_a_package")
+    assert EXTRACTORS.build("none", features=3) is not None
+
+
+def test_a_failing_file_leaves_nothing_behind(tmp_path):
+    path = write(tmp_path / "mine.py", textwrap.dedent(PLUGIN) + "raise OSError('too late')")
+    with pytest.raises(RegistryError, match="too late"):
+        load_plugin(path)
+    assert "from_a_file" not in EXTRACTORS
+    assert "mamba_g" in EXTRACTORS
+    write(path, PLUGIN)
+    load_plugin(path)
+    assert "from_a_file" in EXTRACTORS
