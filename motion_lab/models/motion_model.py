@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import registry
+from motion_lab.errors import MotionLabError
 
 FRAME = 640  # samples of 16 kHz audio to a frame of 25 fps video
 SAMPLERS = {"ddim": "DDIMScheduler", "dpm_solver++": "DPMSolverMultistepScheduler"}
@@ -65,12 +66,15 @@ class MotionModel(nn.Module):
         self.guidance, self.steps = guidance, steps
         self.audio_drop, self.past_drop, self.past_noise = audio_drop, past_drop, past_noise
         self.scheduler = build_sampler(sampler, diffusion_steps)
-        self.frontend = registry.FRONTENDS.build(frontend)
+        self.frontend: Any = registry.FRONTENDS.build(frontend)
         built = [
             registry.EXTRACTORS.build(spec, features=self.frontend.features) for spec in extractors
         ]
         self.extractors = nn.ModuleList(built)
-        context = sum(extractor.context for extractor in built)
+        self._frontend, self._backbone = _name(frontend), _name(backbone)
+        self._extractors = [_name(spec) for spec in extractors]
+        self.contexts = [extractor.context for extractor in built]
+        context = sum(self.contexts)
         self.backbone = registry.BACKBONES.build(
             backbone,
             motion_size=motion_size,
@@ -122,8 +126,13 @@ class MotionModel(nn.Module):
 
     def listen(self, wave: Tensor) -> Tensor:
         """Waves (B, T) → context (B, ceil(T / 640), E)."""
+        track = (len(wave), -(-wave.shape[1] // FRAME))
         features = self.frontend(wave)
-        return torch.cat([extractor(features) for extractor in self.extractors], dim=2)
+        _expect("frontends", self._frontend, features, (*track, self.frontend.features))
+        contexts = [extractor(features) for extractor in self.extractors]
+        for name, width, context in zip(self._extractors, self.contexts, contexts, strict=True):
+            _expect("extractors", name, context, (*track, width))
+        return torch.cat(contexts, dim=2)
 
     def training_loss(
         self, md: Tensor, wave: Tensor, start: Tensor, source: Tensor, past: Tensor
@@ -158,7 +167,7 @@ class MotionModel(nn.Module):
         t = torch.randint(len(self.alphas), (batch,), device=md.device)
         alpha = self.alphas[t][:, None, None]
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn_like(clean)
-        predicted = self.backbone(noisy, t, audio, self._source(source), shown)
+        predicted = self._clean(noisy, t, audio, self._source(source), shown)
         return {
             "position": F.mse_loss(predicted, clean),
             "velocity": F.mse_loss(_steps(before, predicted), _steps(before, clean)),
@@ -257,9 +266,9 @@ class MotionModel(nn.Module):
         """The denoiser's x0; with guidance, both branches in one batch."""
         t = t.expand(len(noisy))
         if guidance == 1:
-            return self.backbone(noisy, t, audio, source, past)
+            return self._clean(noisy, t, audio, source, past)
         deaf = self.null_audio.expand_as(audio)
-        heard, unheard = self.backbone(
+        heard, unheard = self._clean(
             noisy.repeat(2, 1, 1),
             t.repeat(2),
             torch.cat([audio, deaf]),
@@ -268,8 +277,26 @@ class MotionModel(nn.Module):
         ).chunk(2)
         return unheard + guidance * (heard - unheard)
 
+    def _clean(self, noisy: Tensor, *conditions: Tensor) -> Tensor:
+        predicted = self.backbone(noisy, *conditions)
+        _expect("backbones", self._backbone, predicted, tuple(noisy.shape))
+        return predicted
+
     def _source(self, source: Tensor) -> Tensor:
         return (source - self.source_mean) / self.source_scale
+
+
+def _name(spec: Spec) -> str:
+    return spec if isinstance(spec, str) else spec["name"]
+
+
+def _expect(kind: str, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    """A component that breaks its contract is to be named, not what then fails because of it."""
+    if tuple(value.shape) != shape:
+        raise MotionLabError(
+            f"{kind} {name!r} gave {tuple(value.shape)} where {shape} belongs. Mend it; "
+            f"motion-lab components check {kind} {name} tells all that is wrong with it."
+        )
 
 
 def _steps(past: Tensor, motion: Tensor) -> Tensor:

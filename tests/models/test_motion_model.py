@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motion_lab.errors import MotionLabError
 from motion_lab.models.motion_model import MotionModel
 
 SMALL = {
@@ -215,6 +216,27 @@ def test_an_extractor_can_be_left_out(names: list[str]) -> None:
     specs = [spec for spec in SMALL["extractors"] if spec["name"] in names]
     lab = model(extractors=specs)
     assert lab.generate(sound(1, 6400), torch.zeros(1, 6)).shape == (1, 10, 6)
+
+
+class ShortExtractor(nn.Module):
+    context = 8
+
+    def forward(self, features):
+        return features[:, 1:, :8]
+
+
+def test_a_component_of_the_wrong_shape_is_named() -> None:
+    made, wave = model(), sound(2, 6400)
+    kept = made.extractors[1]
+    made.extractors[1] = ShortExtractor()
+    with pytest.raises(
+        MotionLabError, match=r"extractors 'mamba_l' gave \(2, 9, 8\) where \(2, 10"
+    ):
+        made.listen(wave)
+    made.extractors[1] = kept
+    made.backbone = Denoiser(lambda noisy, **_: noisy[:, :, 1:])
+    with pytest.raises(MotionLabError, match=r"backbones 'transformer' gave .* components check"):
+        made.generate(wave, torch.zeros(2, 6))
 
 
 def test_impossible_settings_are_refused() -> None:
