@@ -110,10 +110,11 @@ def train(
         nonlocal saved, due, clock
         progress.seconds += time.monotonic() - clock
         clock = time.monotonic()
-        save_state(folder, {**modules, "ema": ema.module}, optimizer, progress)
         facts = {"steps": str(progress.step), "seconds": f"{progress.seconds:.0f}", **task.facts}
         path = folder / f"{config.stage}.safetensors"
         save_weights(path, ema.module, as_dict(config), **facts)
+        # The state last: where it says that a step is done, the weights are at least as far.
+        save_state(folder, {**modules, "ema": ema.module}, optimizer, progress)
         saved = progress.step
         due = time.monotonic() + 60 * training.checkpoint_minutes
 

@@ -17,6 +17,7 @@ from motion_lab.errors import MotionLabError
 from motion_lab.files import whole_file
 
 STATE_FILE = "state.safetensors"
+_UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
 class Ema:
@@ -88,6 +89,22 @@ def save_state(
         )
 
 
+def saved_progress(folder: Path) -> Progress | None:
+    """How far the run in a folder is saved, without reading its tensors; None where it is not.
+
+    Raises:
+        MotionLabError: the file is truncated or foreign.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _progress(file.metadata())
+    except _UNREADABLE as error:
+        raise _broken(path, error) from error
+
+
 def load_state(
     folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> Progress:
@@ -104,14 +121,10 @@ def load_state(
         )
     try:
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
+            progress = _progress(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        progress = Progress(**json.loads(facts["progress"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise MotionLabError(
-            f"{path} is truncated or no training state ({error}). Start the run anew in another "
-            "folder, or put back a copy of the file."
-        ) from error
+    except _UNREADABLE as error:
+        raise _broken(path, error) from error
     try:
         for prefix, module in modules.items():
             module.load_state_dict(_under(tensors, prefix))
@@ -126,6 +139,17 @@ def load_state(
             f"another version of it: {error}"
         ) from error
     return progress
+
+
+def _progress(facts: dict[str, str] | None) -> Progress:
+    return Progress(**json.loads((facts or {})["progress"]))
+
+
+def _broken(path: Path, error: Exception) -> MotionLabError:
+    return MotionLabError(
+        f"{path} is truncated or no training state ({error}). Start the run anew in another "
+        "folder, or put back a copy of the file."
+    )
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, slots: dict[int, dict[str, Any]]) -> None:
