@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from motion_lab import __version__
-from motion_lab.cli import animate, components, data, doctor, evaluate, train
+from motion_lab.cli import ablate, animate, components, data, doctor, evaluate, train
 from motion_lab.errors import MotionLabError
 from registry import RegistryError
 
@@ -55,7 +55,7 @@ def _root(
     """
 
 
-for _module in (animate, data, train, evaluate, components, doctor):
+for _module in (animate, data, train, evaluate, ablate, components, doctor):
     _module.register(app)
 
 

@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 
 def presets(stage: str) -> tuple[str, ...]:
-    """Names of the presets of ``"base"`` or ``"motion"``, sorted."""
+    """Names of the presets of ``"base"``, ``"motion"`` or ``"ablation"``, sorted."""
     return tuple(sorted(path.stem for path in (_HERE / stage).glob("*.yaml")))
 
 
@@ -39,7 +39,7 @@ def load_config(
         UsageError: no such preset or file; a key that the schema does not have, has with another
             type, or that nothing sets; named by its path.
     """
-    path = _find(stage, preset_or_path)
+    path = find_preset(stage, preset_or_path)
     config: Any = OmegaConf.structured(SCHEMAS[stage])
     try:
         read = OmegaConf.create(path.read_text(encoding="utf-8"))
@@ -47,14 +47,14 @@ def load_config(
             raise UsageError(f"{path}: expected sections model, data and training.")
         config = OmegaConf.merge(config, read)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {_plain(error)}") from error
+        raise UsageError(f"{path}: {in_short(error)}") from error
     _override(config, overrides)
     try:
         made: Any = OmegaConf.to_object(config)
         for section in (made.model, made.data, made.training):
             section.check()
     except (OmegaConfBaseException, ValueError) as error:
-        raise UsageError(f"{path}: {_plain(error)}") from error
+        raise UsageError(f"{path}: {in_short(error)}") from error
     return Config(stage, asdict(made.model), made.data, made.training)
 
 
@@ -81,7 +81,7 @@ def _override(config: DictConfig, settings: Sequence[str]) -> None:
             value = OmegaConf.from_dotlist([f"value={text}"])["value"]
             OmegaConf.update(config, key, value, merge=False)
         except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise UsageError(f"{setting!r}: {_plain(error)}") from error
+            raise UsageError(f"{setting!r}: {in_short(error)}") from error
 
 
 def as_dict(config: Config) -> dict[str, Any]:
@@ -96,7 +96,16 @@ def as_yaml(config: Config) -> str:
     return yaml.safe_dump(as_dict(config), sort_keys=False)
 
 
-def _find(stage: str, preset_or_path: str | Path) -> Path:
+def find_preset(stage: str, preset_or_path: str | Path) -> Path:
+    """The YAML file of a preset, or the file itself.
+
+    Args:
+        stage: folder of the presets: ``"base"``, ``"motion"`` or ``"ablation"``.
+        preset_or_path: a preset's name, or the path of a YAML file.
+
+    Raises:
+        UsageError: there is no such preset or file.
+    """
     text = str(preset_or_path)
     if text.endswith((".yaml", ".yml")) or "/" in text:
         if not Path(text).is_file():
@@ -112,8 +121,8 @@ def _find(stage: str, preset_or_path: str | Path) -> Path:
     return _HERE / stage / f"{text}.yaml"
 
 
-def _plain(error: Exception) -> str:
-    """OmegaConf's message with the key's path first and without its lines on internals."""
+def in_short(error: Exception) -> str:
+    """OmegaConf's message, with the key's path first and without its lines on internals."""
     first = str(error).split("\n    ", 1)[0].strip()
     key = getattr(error, "full_key", None)
     if "missing mandatory value" in first:
