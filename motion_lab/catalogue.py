@@ -211,3 +211,101 @@ declare(
     "motion_lab.evaluation.metrics.pixels:L1",
     summary="mean absolute error of the pixels",
 )
+declare(
+    "metrics",
+    "tgd",
+    "motion_lab.evaluation.metrics.pixels:Tgd",
+    summary="temporal gradient difference, as defined here",
+)
+declare(
+    "metrics",
+    "lpips",
+    "motion_lab.evaluation.metrics.perceptual:Lpips",
+    summary="perceptual distance, AlexNet or VGG from a file",
+    paper="arXiv 1801.03924",
+)
+declare(
+    "metrics",
+    "fid",
+    "motion_lab.evaluation.metrics.frechet:Fid",
+    summary="Fréchet distance of frames, Inception from a file",
+    paper="arXiv 1706.08500",
+)
+declare(
+    "metrics",
+    "fvd",
+    "motion_lab.evaluation.metrics.frechet:Fvd",
+    summary="Fréchet distance of videos, I3D from a file",
+    paper="arXiv 1812.01717",
+)
+declare(
+    "metrics",
+    "lse",
+    "motion_lab.evaluation.metrics.sync:Lse",
+    summary="lip sync, LSE-D and LSE-C, SyncNet from a file",
+    paper="arXiv 2008.10010",
+)
+declare(
+    "metrics",
+    "lse[lab]",
+    "motion_lab.evaluation.metrics.sync:LseLab",
+    summary="lip sync, by the shipped network",
+)
+declare(
+    "metrics",
+    "csim",
+    "motion_lab.evaluation.metrics.identity:Csim",
+    summary="likeness to the portrait, face recognition from a file",
+)
+declare(
+    "metrics",
+    "akd",
+    "motion_lab.evaluation.metrics.landmarks:Akd",
+    summary="distance of the face's points, network from a file",
+    paper="arXiv 1812.08861",
+)
+declare(
+    "metrics",
+    "akd[lab]",
+    "motion_lab.evaluation.metrics.landmarks:AkdLab",
+    summary="distance of the face's points, by the shipped network",
+)
+declare(
+    "metrics",
+    "fgd",
+    "motion_lab.evaluation.metrics.gestures:Fgd",
+    summary="Fréchet distance of motion, autoencoder from a file",
+    paper="arXiv 2009.02119",
+)
+declare(
+    "metrics",
+    "fgd[lab]",
+    "motion_lab.evaluation.metrics.gestures:FgdLab",
+    summary="Fréchet distance of motion, by the shipped points",
+)
+declare(
+    "metrics",
+    "div",
+    "motion_lab.evaluation.metrics.gestures:Div",
+    summary="diversity of motion, networks from files",
+    paper="arXiv 2203.13161",
+)
+declare(
+    "metrics",
+    "div[lab]",
+    "motion_lab.evaluation.metrics.gestures:DivLab",
+    summary="diversity of motion, by the shipped points",
+)
+declare(
+    "metrics",
+    "bas",
+    "motion_lab.evaluation.metrics.gestures:Bas",
+    summary="beats of motion and speech, points from a file",
+    paper="arXiv 2203.13055",
+)
+declare(
+    "metrics",
+    "bas[lab]",
+    "motion_lab.evaluation.metrics.gestures:BasLab",
+    summary="beats of motion and speech, by the shipped points",
+)

@@ -19,13 +19,17 @@ Json = Annotated[
 ]
 
 
+Markdown = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="OUT.md", help="Write the table to this file."),
+]
+
+
 def register(app: typer.Typer) -> None:
-    """Add the commands `evaluate base`, `portrait`, `motion` and `yardsticks`."""
-    group = typer.Typer(no_args_is_help=True, help="Measure how good a trained model is.")
-    group.command("base")(base)
-    group.command("portrait")(portrait)
-    group.command("motion")(motion)
-    group.command("yardsticks")(yardsticks)
+    """Add the group `evaluate`."""
+    group = typer.Typer(no_args_is_help=True, help="Measure how good a model, or any video, is.")
+    for command in (base, portrait, motion, yardsticks, videos, compare):
+        group.command(command.__name__)(command)
     app.add_typer(group, name="evaluate")
 
 
@@ -152,6 +156,90 @@ def yardsticks(identities: Identities = 64, seed: Seed = 0, json: Json = None) -
     from motion_lab.evaluation.report import report_yardsticks
 
     report_yardsticks(identities, seed, json)
+
+
+def videos(
+    generated: Annotated[
+        Path, typer.Argument(metavar="GENERATED", help="A video, or a folder of videos.")
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Argument(metavar="[REFERENCE]", help="The same, of real videos.", show_default=False),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAME,NAME…",
+            help="Which metrics (`motion-lab components metrics` lists them). By default all that "
+            "need no file and find what they need.",
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="METRIC.KEY=VALUE",
+            help="An argument of a metric, such as the file of its network; may be given several "
+            "times.",
+        ),
+    ] = None,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Compare two sets; names mean nothing.")
+    ] = False,
+    size: Annotated[
+        int, typer.Option("--size", min=32, help="Side of the frames that metrics see, pixels.")
+    ] = 256,
+    crop: Annotated[
+        str,
+        typer.Option(
+            "--crop",
+            metavar="whole|face",
+            help="What of a frame counts: its central square, or a portrait framed around the face "
+            "found in the reference's first frame.",
+        ),
+    ] = "whole",
+    json: Json = None,
+    markdown: Markdown = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+) -> None:
+    """Score videos of any system: two files, or two folders paired by file name.
+
+    Names with [lab] use the small networks that ship; the names without, the published ones, from
+    files of yours: `--metrics fid --set fid.weights=pt_inception.pth`.
+
+    Example: `motion-lab evaluate videos out/ test/ --metrics 'psnr,lse[lab]' --json ours.json`
+    """
+    import registry
+    from motion_lab.device import resolve_device
+    from motion_lab.evaluation.report_videos import report_videos
+    from motion_lab.evaluation.videos import Videos, metric_specs
+
+    for path in plugin or []:
+        registry.load_plugin(path)
+    report_videos(
+        Videos(generated, reference, not unpaired, size, crop),
+        metric_specs(metrics, setting or []),
+        json,
+        markdown,
+        resolve_device(device),
+    )
+
+
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="A.json B.json…", help="Files that --json wrote.")
+    ],
+    markdown: Markdown = None,
+) -> None:
+    """Put results side by side, if they were measured alike; else say what differs.
+
+    Example: `motion-lab evaluate compare ours.json theirs.json --markdown table.md`
+    """
+    from motion_lab.evaluation.report_videos import report_comparison
+
+    report_comparison(results, markdown)
 
 
 def _expect_data(command: str, synthetic: bool, which: str) -> None:

@@ -89,7 +89,8 @@ def evaluate_motion(
         samples; div: standard deviation of the head between them, in face sizes (neither of a
         single sample). jitter: power of what moves faster than 6 Hz over that in the true frames,
         the larger of jitter_head and jitter_mouth. face_found: share of the generated frames in
-        which there is a face to measure. The metrics' scores, and their counts under "counts".
+        which there is a face to measure. The metrics' scores, their counts under "counts",
+        and under "failed" why one gave none.
 
     Raises:
         UsageError: as the metrics do.
@@ -109,7 +110,7 @@ def evaluate_motion(
     measured = measure(metrics or {}, clips())
     scores: dict[str, Any] = _lips(takes) | _silence(takes) | _variety(takes) | _jitter(takes)
     scores["face_found"] = float(np.mean([face.found for take in takes for face in take.made]))
-    return scores | measured.values | {"counts": measured.counts}
+    return scores | measured.values | {"counts": measured.counts, "failed": measured.failed}
 
 
 def _film(speaker: Speaker, size: int) -> tuple[Tensor, Tensor]:

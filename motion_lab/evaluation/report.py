@@ -34,7 +34,7 @@ from motion_lab.models.weights import (
 from registry import METRICS
 
 TABLE_METRICS = tuple(
-    name for name in ("fid[lab]", "fvd[lab]", "div", "tgd", "lse[lab]") if name in METRICS
+    name for name in ("fid[lab]", "fvd[lab]", "div[lab]", "tgd", "lse[lab]") if name in METRICS
 )
 """The columns of the paper's table IV, measured by what ships."""
 
@@ -180,6 +180,7 @@ def report_motion(
         "guidance": model.guidance if guidance is None else guidance,
         "device": str(device),
         "counts": scores.pop("counts"),
+        "failed": scores.pop("failed"),
     }
     protocol = {
         **speakers.protocol(),
@@ -192,6 +193,8 @@ def report_motion(
     for metric in built.values():
         better |= metric.scores
     _print(f"Motion model of {checkpoint}: {speakers}", scores, _MOTION_MEANING)
+    for reason in made["failed"].values():
+        Console(stderr=True).print(reason, markup=False)
     if output is not None:
         Result("motion", scores, protocol, made, better).write(output)
     return scores

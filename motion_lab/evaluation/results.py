@@ -7,7 +7,7 @@ comparable; and what was measured and with what, in which results are free to di
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,3 +65,83 @@ class Result:
                 f"{path} is no result of `motion-lab evaluate`. Name a file that it wrote with "
                 "--json."
             ) from error
+
+
+def comparable(results: Mapping[str, Result]) -> None:
+    """Check that results may stand in one table.
+
+    Of metrics, those that two results share must agree; a metric of one alone differs from nothing.
+
+    Args:
+        results: by the name to give them in errors.
+
+    Raises:
+        UsageError: they come from different evaluations or protocols; it names what differs.
+    """
+    (first, one), *others = results.items()
+    for name, other in others:
+        if other.evaluation != one.evaluation:
+            raise UsageError(
+                f"{first} is an evaluation of {one.evaluation} and {name} one of "
+                f"{other.evaluation}: they measure different things. Compare results of one kind."
+            )
+        differences = list(_differences(one.protocol, other.protocol))
+        if differences:
+            shown = "; ".join(
+                f"{key} is {json.dumps(a, ensure_ascii=False)} in {first} and "
+                f"{json.dumps(b, ensure_ascii=False)} in {name}"
+                for key, a, b in differences
+            )
+            raise UsageError(
+                f"{first} and {name} were measured by different protocols, so their scores do not "
+                f"compare: {shown}. Evaluate both the same way."
+            )
+
+
+def _differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Where two protocols part: (key's path, value here, value there)."""
+    for key in [*one, *(key for key in other if key not in one)]:
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from _differences(a, b, f"{path}{key}.")
+        elif a != b and not (path == "metrics." and (a is None or b is None)):
+            yield f"{path}{key}", a, b
+
+
+def scores_table(results: Mapping[str, Result]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table: a score a row, a result a column.
+
+    An arrow says which way is better, ** marks the best where there are several.
+    """
+    flat = {name: dict(_flat(result.scores)) for name, result in results.items()}
+    better = {key: way for result in results.values() for key, way in result.better.items()}
+    rows = []
+    for key in dict.fromkeys(key for scores in flat.values() for key in scores):
+        values = [scores.get(key) for scores in flat.values()]
+        known = [value for value in values if value is not None]
+        best = None
+        if key in better and len(known) > 1:
+            best = max(known) if better[key] == "higher" else min(known)
+        cells = [
+            "–" if value is None else f"**{value:.4g}**" if value == best else f"{value:.4g}"
+            for value in values
+        ]
+        arrow = {"higher": " ↑", "lower": " ↓"}.get(better.get(key, ""), "")
+        rows.append([key + arrow, *cells])
+    return ["score", *results], rows
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: the first column of words, the others of numbers."""
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
+
+
+def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in scores.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

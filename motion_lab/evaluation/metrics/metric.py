@@ -59,6 +59,7 @@ class Scores(NamedTuple):
 
     values: dict[str, float]
     counts: dict[str, dict[str, int]]
+    failed: dict[str, str]
 
 
 def build_metrics(
@@ -87,22 +88,27 @@ def measure(
 
     Returns:
         ``values``: scores of all metrics together; ``counts``: by metric, what it counted and
-        dropped.
+        dropped; ``failed``: why a metric gave no score, where others did.
 
     Raises:
-        UsageError: a clip lacks what a metric needs, or a metric could score none of them.
+        UsageError: a clip lacks what a metric needs, or no metric gave a score.
     """
     for generated, reference in clips:
         for name, metric in metrics.items():
             _check(name, metric, generated, reference)
             metric.add(generated, reference)
-    values: dict[str, float] = {}
-    counts: dict[str, dict[str, int]] = {}
+    scores = Scores({}, {}, {})
     for name, metric in metrics.items():
-        found = metric.compute()
-        values |= {key: found[key] for key in metric.scores}
-        counts[name] = {key: int(found[key]) for key in found if key not in metric.scores}
-    return Scores(values, counts)
+        try:
+            found = metric.compute()
+        except UsageError as error:
+            scores.failed[name] = str(error)
+            continue
+        scores.values.update({key: found[key] for key in metric.scores})
+        scores.counts[name] = {key: int(found[key]) for key in found if key not in metric.scores}
+    if scores.failed and not scores.values:
+        raise UsageError(" ".join(scores.failed.values()))
+    return scores
 
 
 def _check(name: str, metric: Metric, generated: Clip | None, reference: Clip | None) -> None:
