@@ -24,6 +24,8 @@ from typing import Any
 # Before the native modules: they use the OpenMP runtime that torch has loaded.
 import torch
 
+from motion_lab.ops._backends import Backend, register
+
 # The codes are those of csrc/common/dtype.h.
 _DTYPES = {
     torch.float32: 0,
@@ -92,6 +94,22 @@ def define(
         torch.library.register_fake(f"{library.ns}::{name}", fake, lib=library)
     for library, device, function in implementations:
         library.impl(name, function, device)
+
+
+def register_simt(op: str, call: Callable[..., Any]) -> None:
+    """Adds the backend ``simt``, for tests: ``call`` executes the op's CUDA kernels on the CPU.
+
+    They compute in float32 alone; where a GPU's backend takes the reference for float64, this one
+    refuses it.
+    """
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        tensors = (x for x in arguments if isinstance(x, torch.Tensor))
+        if any(x.dtype == torch.float64 for x in tensors):
+            raise NotImplementedError(f"{op}'s CUDA kernels compute in float32 alone")
+        return call(*arguments, **options)
+
+    register(op, "simt", Backend(run, ("cpu",), lambda device: problem("simt"), automatic=False))
 
 
 def problem(kind: str) -> str | None:

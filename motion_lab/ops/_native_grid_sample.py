@@ -284,8 +284,6 @@ def native_sample(*arguments: Any, atomic: bool = False) -> Tensor:
 
 
 def simt_sample(*arguments: Any) -> Tensor:
-    if arguments[0].dtype == torch.float64:
-        raise NotImplementedError("grid_sample's CUDA kernels compute in float32 alone")
     return _Sample.apply("motion_lab_simt", False, *distinct(*arguments))
 
 

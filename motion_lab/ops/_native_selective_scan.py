@@ -188,7 +188,8 @@ class _Scan(torch.autograd.Function):
         return (None, *to_inputs, None, None, None)
 
 
-def _scan(library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
+def scan(library: str, *arguments: Any) -> tuple[Tensor, Tensor]:
+    """The scan by the ops of a library: `motion_lab` or `motion_lab_simt`."""
     *inputs, _, _ = arguments
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         return _Scan.apply(library, *distinct(*arguments))
@@ -200,13 +201,7 @@ def native_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
     # The CUDA kernels compute in float32 alone.
     if u.is_cuda and u.dtype == torch.float64:
         return reference.selective_scan(*arguments)
-    return _scan("motion_lab", *arguments)
-
-
-def simt_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    if arguments[0].dtype == torch.float64:
-        raise NotImplementedError("selective_scan's CUDA kernels compute in float32 alone")
-    return _scan("motion_lab_simt", *arguments)
+    return scan("motion_lab", *arguments)
 
 
 def native_step(*arguments: Any) -> Tensor:
@@ -214,9 +209,3 @@ def native_step(*arguments: Any) -> Tensor:
     if u.is_cuda and u.dtype == torch.float64:
         return reference.selective_scan_step(*arguments)
     return torch.ops.motion_lab.selective_scan_step(*arguments)
-
-
-def simt_step(*arguments: Any) -> Tensor:
-    if arguments[1].dtype == torch.float64:
-        raise NotImplementedError("selective_scan_step's CUDA kernel computes in float32 alone")
-    return torch.ops.motion_lab_simt.selective_scan_step(*arguments)

@@ -244,12 +244,6 @@ def _native_call(*arguments: Any) -> Tensor:
     return _convolution("motion_lab", *arguments)
 
 
-def _simt_call(*arguments: Any) -> Tensor:
-    if arguments[0].dtype == torch.float64:
-        raise NotImplementedError(f"{_OP}'s CUDA kernels compute in float32 alone")
-    return _convolution("motion_lab_simt", *arguments)
-
-
 def _torch_call(
     x: Tensor,
     weight: Tensor,
@@ -308,9 +302,5 @@ register(
 )
 register(_OP, "torch", Backend(_torch_call, ("cpu", "cuda")))
 register(_OP, "reference", Backend(reference.causal_conv1d, ("cpu", "cuda")))
-register(
-    _OP,
-    "simt",
-    Backend(_simt_call, ("cpu",), lambda device: _native.problem("simt"), automatic=False),
-)
+_native.register_simt(_OP, partial(_convolution, "motion_lab_simt"))
 register(_OP, "causal_conv1d", Backend(_peer_call, ("cuda",), _peer_problem, automatic=False))

@@ -257,13 +257,4 @@ for _op, _native_op, _torch_op, _reference_op in (
             notes={"cuda": "the input's gradient by atomics: not the same bits at every run"},
         ),
     )
-    register(
-        _op,
-        "simt",
-        Backend(
-            partial(_native_op, simt_sample),
-            ("cpu",),
-            lambda device: _native.problem("simt"),
-            automatic=False,
-        ),
-    )
+    _native.register_simt(_op, partial(_native_op, simt_sample))

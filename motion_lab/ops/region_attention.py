@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal, overload
 
 import torch
@@ -175,7 +176,8 @@ def _autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(kind))
 
 
-def _native_call(
+def _kernels_call(
+    library: str,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -190,24 +192,7 @@ def _native_call(
     if q.is_cuda and q.dtype == torch.float64:
         return reference.region_attention(q, k, v, q_regions, k_regions, scale=scale)
     orders = (None, None) if plan is None else (plan.q_order, plan.k_order)
-    return native.attention("motion_lab", q, k, v, q_regions, k_regions, *orders, scale)
-
-
-def _simt_call(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_regions: Tensor,
-    k_regions: Tensor,
-    *,
-    scale: float,
-    plan: RegionPlan | None,
-    return_lse: bool,
-) -> tuple[Tensor, Tensor]:
-    if q.dtype == torch.float64:
-        raise NotImplementedError("region_attention's CUDA kernels compute in float32 alone")
-    orders = (None, None) if plan is None else (plan.q_order, plan.k_order)
-    return native.attention("motion_lab_simt", q, k, v, q_regions, k_regions, *orders, scale)
+    return native.attention(library, q, k, v, q_regions, k_regions, *orders, scale)
 
 
 def _reference_call(
@@ -254,7 +239,7 @@ register(
     _OP,
     "native",
     Backend(
-        _native_call,
+        partial(_kernels_call, "motion_lab"),
         ("cpu", "cuda"),
         _native.problem,
         notes={"cuda": "float64 by the reference"},
@@ -262,7 +247,4 @@ register(
 )
 register(_OP, "torch", Backend(_torch_call, ("cpu", "cuda")))
 register(_OP, "reference", Backend(_reference_call, ("cpu", "cuda")))
-# The CUDA kernels on the CPU, for tests.
-register(
-    _OP, "simt", Backend(_simt_call, ("cpu",), lambda _: _native.problem("simt"), automatic=False)
-)
+_native.register_simt(_OP, partial(_kernels_call, "motion_lab_simt"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, overload
 
 import torch
@@ -262,16 +263,7 @@ register(
     ),
 )
 register("selective_scan", "reference", Backend(reference.selective_scan, ("cpu", "cuda")))
-register(
-    "selective_scan",
-    "simt",
-    Backend(
-        _native_selective_scan.simt_scan,
-        ("cpu",),
-        lambda device: _native.problem("simt"),
-        automatic=False,
-    ),
-)
+_native.register_simt("selective_scan", partial(_native_selective_scan.scan, "motion_lab_simt"))
 register(
     "selective_scan_step",
     "native",
@@ -287,13 +279,4 @@ register(
     "reference",
     Backend(reference.selective_scan_step, ("cpu", "cuda")),
 )
-register(
-    "selective_scan_step",
-    "simt",
-    Backend(
-        _native_selective_scan.simt_step,
-        ("cpu",),
-        lambda device: _native.problem("simt"),
-        automatic=False,
-    ),
-)
+_native.register_simt("selective_scan_step", torch.ops.motion_lab_simt.selective_scan_step)
