@@ -12,8 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motion_lab.conformance.kinds import FEATURES, FRAME, MOTION, Subject, expect_shape
+from motion_lab.conformance import datasets, metrics
+from motion_lab.conformance.kinds import (
+    FEATURES,
+    FRAME,
+    MOTION,
+    NETWORKS,
+    Subject,
+    expect_shape,
+)
 from motion_lab.models.weights import load_weights, save_weights
+from registry import RegistryError
 
 Check = Callable[[Subject], None]
 
@@ -30,7 +39,6 @@ class Result:
 def check_component(kind: str, spec: str | Mapping[str, Any]) -> list[Result]:
     """Run every check of ``kind`` on a component; an error of its own counts as failed."""
     subject = Subject(kind, spec)
-    subject.build()  # what cannot be built has nothing to check: the registry's error says why
     results = []
     for check in checks_for(kind):
         start = time.perf_counter()
@@ -39,6 +47,8 @@ def check_component(kind: str, spec: str | Mapping[str, Any]) -> list[Result]:
             message = ""
         except AssertionError as error:
             message = str(error)
+        except RegistryError:
+            raise  # what cannot be built has nothing to check: the registry's error says why
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
         results.append(Result(check.__name__, message, time.perf_counter() - start))
@@ -47,7 +57,8 @@ def check_component(kind: str, spec: str | Mapping[str, Any]) -> list[Result]:
 
 def checks_for(kind: str) -> tuple[Check, ...]:
     """The checks that apply to components of ``kind``."""
-    return (*_ALL, *_OF_KIND.get(kind, ()))
+    own = _OF_KIND.get(kind, ())
+    return (*_OF_NETWORKS, *own) if kind in NETWORKS else own
 
 
 def shapes(subject: Subject) -> None:
@@ -210,7 +221,7 @@ def conditions(subject: Subject) -> None:
     expect_shape("the clean motion", expected, (len(inputs[0]), inputs[0].shape[1], MOTION))
 
 
-_ALL: tuple[Check, ...] = (
+_OF_NETWORKS: tuple[Check, ...] = (
     shapes,
     dtypes,
     gradients,
@@ -225,6 +236,8 @@ _OF_KIND: dict[str, tuple[Check, ...]] = {
     "frontends": (lengths,),
     "extractors": (window,),
     "backbones": (conditions,),
+    "datasets": datasets.CHECKS,
+    "metrics": metrics.CHECKS,
 }
 
 

@@ -1,4 +1,4 @@
-"""For each kind: what a model would pass in, inputs to try, and what the outputs must be.
+"""For each kind of network: what a model passes in, inputs to try, and what outputs must be.
 
 The shapes are those of :mod:`motion_lab.components.protocols`, with every size small and unlike the
 others, so that a mix-up of two sizes cannot go unseen.
@@ -7,7 +7,7 @@ others, so that a mix-up of two sizes cannot go unseen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,28 +39,32 @@ class Subject:
 
     kind: str
     spec: str | Mapping[str, Any]
-    _rules: Kind = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
+        if self.kind not in CHECKED_KINDS:
             raise UsageError(
                 f"there are no conformance checks for {self.kind!r}; there are for "
-                f"{', '.join(_KINDS)}."
+                f"{', '.join(CHECKED_KINDS)}."
             )
-        object.__setattr__(self, "_rules", _KINDS[self.kind])
+
+    def make(self, **passed: Any) -> Any:
+        """The component, given what a caller passes in beside its own settings."""
+        return registry.of_kind(self.kind).build(self.spec, **passed)
+
+    # What follows is for networks.
 
     def build(self, seed: int = 0) -> nn.Module:
         """The component as a model would build it, initialised from ``seed``."""
         torch.manual_seed(seed)
-        return registry.of_kind(self.kind).build(self.spec, **self._rules.passed)
+        return self.make(**NETWORKS[self.kind].passed)
 
     def inputs(self, batch: int = 2, seed: int = 0) -> tuple[Any, ...]:
         """Random inputs of its call."""
-        return self._rules.inputs(batch, torch.Generator().manual_seed(seed))
+        return NETWORKS[self.kind].inputs(batch, torch.Generator().manual_seed(seed))
 
     def verify(self, module: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
         """Raise AssertionError unless ``outputs`` have the shapes and ranges of the kind."""
-        self._rules.verify(module, inputs, outputs)
+        NETWORKS[self.kind].verify(module, inputs, outputs)
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def _verify_perceptual(module: Any, inputs: tuple[Any, ...], outputs: Any) -> No
 
 _VOLUME = {"channels": CHANNELS, "layers": LAYERS}
 
-_KINDS: dict[str, Kind] = {
+NETWORKS: dict[str, Kind] = {
     "encoders": Kind({}, _image, _verify_encoder),
     "depth": Kind(_VOLUME, lambda batch, g: (_volume(batch, g),), _verify_depth),
     "motion_encoders": Kind({"motion_size": MOTION}, _image, _verify_motion),
@@ -234,5 +238,5 @@ _KINDS: dict[str, Kind] = {
     "perceptual": Kind({}, _image, _verify_perceptual),
 }
 
-CHECKED_KINDS = tuple(_KINDS)
-"""The kinds that conformance checks exist for: those that are networks."""
+CHECKED_KINDS = (*NETWORKS, "datasets", "metrics")
+"""The kinds that conformance checks exist for. The op_backends have their tests in `tests/ops`."""

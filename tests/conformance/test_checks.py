@@ -171,5 +171,5 @@ def test_settings_of_the_spec_are_used_and_checked(registered):
 
 
 def test_kind_without_checks_is_refused():
-    with pytest.raises(UsageError, match="no conformance checks for 'metrics'"):
-        Subject("metrics", "psnr")
+    with pytest.raises(UsageError, match="no conformance checks for 'op_backends'"):
+        Subject("op_backends", "native")
