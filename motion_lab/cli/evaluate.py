@@ -24,6 +24,15 @@ Markdown = Annotated[
     typer.Option("--markdown", metavar="OUT.md", help="Write the table to this file."),
 ]
 
+MetricSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="METRIC.KEY=VALUE",
+        help="An argument of a metric, such as its network's file; may be given several times.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the group `evaluate`."""
@@ -107,13 +116,15 @@ def motion(
     seconds: Annotated[float, typer.Option("--seconds", help="Length of a clip.")] = 4.0,
     seed: Seed = 0,
     metrics: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--metrics",
-            metavar="NAME,…",
-            help="Registered metrics to run as well, '' for none; else the columns of table IV.",
+            metavar="NAME,NAME…",
+            help="Which registered metrics to run as well, '' for none. By default those of the "
+            "paper's table IV.",
         ),
     ] = None,
+    setting: MetricSettings = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly.")] = None,
     json: Json = None,
@@ -132,6 +143,7 @@ def motion(
     from motion_lab.device import resolve_device
     from motion_lab.evaluation.report import report_motion
     from motion_lab.evaluation.speakers import EvalSpeakers
+    from motion_lab.evaluation.videos import metric_specs
 
     _expect_data("motion", synthetic, "speakers")
     for path in plugin or []:
@@ -142,7 +154,7 @@ def motion(
         json,
         resolve_device(device),
         samples=samples,
-        metrics=None if metrics is None else [name for name in metrics.split(",") if name],
+        metrics=metric_specs(metrics, setting or []),
         steps=steps,
         guidance=guidance,
     )
@@ -175,15 +187,7 @@ def videos(
             "need no file and find what they need.",
         ),
     ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="METRIC.KEY=VALUE",
-            help="An argument of a metric, such as the file of its network; may be given several "
-            "times.",
-        ),
-    ] = None,
+    setting: MetricSettings = None,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Compare two sets; names mean nothing.")
     ] = False,

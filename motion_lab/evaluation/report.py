@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -189,10 +190,12 @@ def report_motion(
         "landmarks": {"network": "lab", "sha256": fingerprint(weights_file("landmarks"))},
         "metrics": {name: metric.protocol() for name, metric in built.items()},
     }
-    better = dict(_MOTION_BETTER)
-    for metric in built.values():
+    better, meaning = dict(_MOTION_BETTER), dict(_MOTION_MEANING)
+    for name, metric in built.items():
         better |= metric.scores
-    _print(f"Motion model of {checkpoint}: {speakers}", scores, _MOTION_MEANING)
+        summary = METRICS.entry(name).summary
+        meaning |= {score: f"{summary}; {way} is better" for score, way in metric.scores.items()}
+    _print(f"Motion model of {checkpoint}: {speakers}", scores, meaning)
     for reason in made["failed"].values():
         Console(stderr=True).print(reason, markup=False)
     if output is not None:
@@ -210,7 +213,8 @@ def _print(title: str, scores: Mapping[str, Any], meanings: Mapping[str, str]) -
         value, meaning = scores[name], meanings.get(name, "")
         rows = value if isinstance(value, Mapping) else {"": value}
         for part, number in rows.items():
-            table.add_row(f"{name}.{part}" if part else name, f"{number:.3f}", meaning)
+            row = (f"{name}.{part}" if part else name, f"{number:.3f}", meaning)
+            table.add_row(*map(escape, row))
     Console().print(table)
 
 

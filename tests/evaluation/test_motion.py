@@ -208,11 +208,20 @@ def test_the_command_scores_a_checkpoint_and_says_how(tmp_path, capsys):
         tmp_path / MOTION_FILE, MotionModel(**motion.model), as_dict(motion), base_sha256=sha256
     )
     command = f"evaluate motion --checkpoint {tmp_path} --sentences 2 --seconds 2 --samples 1"
-    settings = ["--metrics", "l1,psnr", "--steps", "2", "--json", str(tmp_path / "scores.json")]
+    settings = [
+        "--metrics",
+        "l1,psnr,akd[lab]",
+        "--steps",
+        "2",
+        "--json",
+        str(tmp_path / "scores.json"),
+    ]
     with pytest.raises(SystemExit) as stop:
         cli.main([*command.split(), *settings, "--synthetic"])
     assert stop.value.code == 0
-    assert "jaw_r_shuffled" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "jaw_r_shuffled" in table
+    assert "akd[lab]" in table
     result = Result.read(tmp_path / "scores.json")
     assert result.evaluation == "motion"
     assert result.protocol["metrics"]["psnr"]["at most"] == 60
