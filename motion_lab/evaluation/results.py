@@ -115,7 +115,7 @@ def scores_table(results: Mapping[str, Result]) -> tuple[list[str], list[list[st
 
     An arrow says which way is better, ** marks the best where there are several.
     """
-    flat = {name: dict(_flat(result.scores)) for name, result in results.items()}
+    flat = {name: dict(flat_scores(result.scores)) for name, result in results.items()}
     better = {key: way for result in results.values() for key, way in result.better.items()}
     rows = []
     for key in dict.fromkeys(key for scores in flat.values() for key in scores):
@@ -139,9 +139,10 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
 
 
-def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def flat_scores(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """``{"probe_r2": {"yaw": 0.9}}`` → ``("probe_r2.yaw", 0.9)``."""
     for key, value in scores.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat_scores(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from motion_lab import __version__
-from motion_lab.errors import MotionLabError
+from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.evaluation.ablation.folders import status
 from motion_lab.evaluation.ablation.plan import Cell, Plan
 from motion_lab.evaluation.ablation.statistics import (
@@ -26,7 +25,7 @@ from motion_lab.evaluation.ablation.statistics import (
     spread,
 )
 from motion_lab.evaluation.ablation.worker import SCORES_FILE
-from motion_lab.evaluation.results import Result
+from motion_lab.evaluation.results import Result, comparable, flat_scores
 
 
 @dataclass
@@ -111,9 +110,8 @@ def gather(plan: Plan, cells: Sequence[Cell], parameters: Mapping[str, int]) -> 
             table's name.
     """
     rows = {row.label: RowResult(row.label, parameters[row.label]) for row in plan.rows}
+    scored: dict[str, Result] = {}
     known: dict[str, float] = {}
-    scored: dict[str, Cell] = {}
-    protocol: Mapping[str, Any] = {}
     for cell in cells:
         row, found = rows[cell.row], status(cell)
         if found.step:
@@ -123,35 +121,24 @@ def gather(plan: Plan, cells: Sequence[Cell], parameters: Mapping[str, int]) -> 
         elif not found.scored:
             row.waiting.append(cell.seed)
         else:
-            result = Result.read(cell.folder / SCORES_FILE)
-            protocol = result.protocol
-            scored.setdefault(json.dumps(protocol, sort_keys=True), cell)
-            values = dict(flat_numbers(result.scores))
+            scored[cell.name] = Result.read(cell.folder / SCORES_FILE)
+            values = dict(flat_scores(scored[cell.name].scores))
             known |= values
             for metric in plan.table.metrics:
                 if math.isfinite(values.get(metric, math.nan)):
                     row.scores.setdefault(metric, {})[cell.seed] = values[metric]
-    if len(scored) > 1:
-        first, other, *_ = scored.values()
+    try:
+        if scored:
+            comparable(scored)
+    except UsageError as error:
         raise MotionLabError(
-            f"the cells {first.name!r} and {other.name!r} were scored by different protocols, so "
-            "their scores must not stand in one table. Score all of them again, without training, "
-            "by the same command with --evaluate-again."
-        )
+            f"{error} The same command with --evaluate-again scores all cells anew, without "
+            "training them."
+        ) from error
     if known:
         _require_known(plan.table.metrics, known)
+    protocol = next(iter(scored.values())).protocol if scored else {}
     return Results(plan, list(rows.values()), protocol)
-
-
-def flat_numbers(scores: Mapping[str, Any], path: str = "") -> list[tuple[str, float]]:
-    """``{"probe_r2": {"yaw": 0.9}}`` → ``[("probe_r2.yaw", 0.9)]``."""
-    found: list[tuple[str, float]] = []
-    for name, value in scores.items():
-        if isinstance(value, Mapping):
-            found += flat_numbers(value, f"{path}{name}.")
-        elif isinstance(value, int | float):
-            found.append((f"{path}{name}", float(value)))
-    return found
 
 
 def machine() -> str:

@@ -14,6 +14,7 @@ from motion_lab.evaluation.ablation.statistics import (
     detectable,
     smallest_sign_p,
 )
+from motion_lab.evaluation.results import markdown as _table
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 _MOST_DECIMALS = 4
@@ -30,12 +31,13 @@ def markdown(results: Results, command: str, picture: str) -> str:
     parts.append(f"![Scores of each row]({picture})")
     if results.others and len(plan.table.seeds) > 1:
         parts += [f"## Differences from `{results.reference.label}`", _differences(results)]
-        parts.append(_honesty(results))
+        tests = sum(not math.isnan(each.p) for each, _ in results.differences().values())
+        parts += [_honesty(len(plan.table.seeds), tests)] if tests else []
     missing = unfinished(results)
     if missing:
         parts += ["## Cells without a score", missing]
     parts += ["## How it was made", _provenance(results)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def cells_csv(results: Results) -> str:
@@ -129,7 +131,8 @@ def scores(results: Results) -> str:
     def cell(row: RowResult, metric: str, text: str) -> str:
         count = row.spread(metric).seeds
         text = f"**{text}**" if results.best(metric) == row.label else text
-        return f"{text} ({count} seeds)" if 0 < count < len(results.plan.table.seeds) else text
+        seeds = len(results.plan.table.seeds)
+        return f"{text} ({count} of {seeds} seeds)" if 0 < count < seeds else text
 
     lines = [
         [row.label, thousands(row.parameters), *_score_cells(results, row, cell), _minutes(row)]
@@ -166,9 +169,7 @@ def _difference(difference: Difference, corrected: float, digits: int) -> str:
     return f"{mean} [{low}, {high}] p {difference.p:.2g}{mark}"
 
 
-def _honesty(results: Results) -> str:
-    seeds = len(results.plan.table.seeds)
-    tests = sum(not math.isnan(each.p) for each, _ in results.differences().values())
+def _honesty(seeds: int, tests: int) -> str:
     return (
         "Mean difference over seeds, with its 95 % confidence interval and the p of a two-sided "
         "paired t-test: both cells of a pair share seed, data and budget. "
@@ -188,8 +189,7 @@ def _made_by(results: Results, command: str) -> str:
     table = results.plan.table
     limit = f", at most {table.minutes:g} minutes each" if table.minutes else ""
     cells = len(results.rows) * len(table.seeds)
-    settings = {**table.settings}
-    changed = ", ".join(f"`{key}={value}`" for key, value in settings.items())
+    changed = ", ".join(f"`{key}={value}`" for key, value in table.settings.items())
     given = ", ".join(f"`{each}`" for each in results.plan.overrides)
     rest = "; ".join(filter(None, [changed, given]))
     return (
@@ -235,14 +235,6 @@ def _number(value: float, digits: int, sign: str = "") -> str:
 
 def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |"
-        for line in (header, rule, *lines)
-    )
 
 
 def _csv(lines: Sequence[Sequence[object]]) -> str:

@@ -118,7 +118,7 @@ def test_scores_of_different_protocols_never_share_a_table(go, tmp_path):
     go()
     path = tmp_path / "out/full/seed0/scores.json"
     Result("base", {"psnr": 1.0}, {"heads": "many"}).write(path)
-    with pytest.raises(MotionLabError, match=r"different protocols.*--evaluate-again"):
+    with pytest.raises(MotionLabError, match=r"different protocols.*heads.*--evaluate-again"):
         go()
 
 
