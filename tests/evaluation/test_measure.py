@@ -43,6 +43,34 @@ def test_every_frame_of_every_clip_counts_alike():
     assert scores.counts == {"l1": {"frames": 4}}
 
 
+def test_tgd_compares_how_much_each_pixel_changes():
+    def grey(*levels: int) -> Clip:
+        column = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None]
+        return Clip(column.expand(-1, 3, 8, 8).contiguous())
+
+    reference = grey(100, 150, 125)
+    scores = measure(build_metrics(["tgd"]), [(grey(0, 25, 25), reference)])
+    assert scores.values["tgd"] == pytest.approx((25 + 25) / 2 / 255)
+    assert scores.counts["tgd"] == {"pairs of frames": 2}
+    # Up or down, lighter or darker all over: only how much changes counts.
+    assert measure(build_metrics(["tgd"]), [(grey(70, 20, 45), reference)]).values["tgd"] < 1e-6
+
+
+def test_tgd_sees_every_pair_of_consecutive_frames():
+    generated, reference = clip(70), clip(70, seed=1)
+    change = [c.frames.double().diff(dim=0).abs() / 255 for c in (generated, reference)]
+    expected = (change[0] - change[1]).abs().mean().item()
+    scores = measure(build_metrics(["tgd"]), [(generated, reference)])
+    assert scores.values["tgd"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_metric_that_fails_leaves_the_others():
+    still = Clip(torch.zeros(1, 3, 16, 16).byte())
+    scores = measure(build_metrics(["l1", "tgd"]), [(still, still)])
+    assert scores.values == {"l1": 0}
+    assert "tgd could not be measured" in scores.failed["tgd"]
+
+
 def test_what_a_metric_lacks_is_said():
     with pytest.raises(UsageError, match="psnr compares each generated video with its own"):
         measure(build_metrics(["psnr"]), [(clip(2), None)])

@@ -97,7 +97,7 @@ def test_silent_and_short_clips_are_dropped_and_counted(lse):
     clip = talking(50)
     silent = Clip(clip.frames, torch.zeros_like(clip.wave))
     scores = measure({"lse": lse}, [(clip, None), (silent, None), (talking(30), None)])
-    assert set(scores.values) == {"lse_d", "lse_c"}
+    assert set(scores.values) == {"lse_d", "lse_c", "lse_offset"}
     assert scores.counts["lse"] == {
         "clips": 1,
         "dropped, silent": 1,

@@ -1,4 +1,4 @@
-"""Lip sync: LSE-D and LSE-C, by the protocol of SyncNet."""
+"""Lip sync: LSE-D, LSE-C and the offset, by the protocol of SyncNet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,11 @@ def sync_scores(lips: Tensor, voice: Tensor, beyond: float = 0.0) -> Sync:
 
 
 class _Lse(ABC):
-    """A mean over clips; those without speech, or too short, are dropped and counted."""
+    """Means over clips; those without speech, or too short, are dropped and counted.
+
+    LSE-D and LSE-C look for the best shift themselves: sound that comes late by a constant leaves
+    both as they are, and shows in the offset alone.
+    """
 
     scores: ClassVar[Mapping[str, Better]]
     needs: ClassVar[frozenset[Need]] = frozenset({"audio"})
@@ -64,7 +68,7 @@ class _Lse(ABC):
 
     def __init__(self, device: torch.device | str) -> None:
         self._device = device
-        self._distance, self._confidence = Mean(), Mean()
+        self._means = Mean(), Mean(), Mean()
         self._silent = 0
         self._short = 0
 
@@ -75,6 +79,7 @@ class _Lse(ABC):
             "offsets": f"-{REACH} to {REACH} frames",
             "lse_d": "minimum over offsets of the mean over windows; mean over clips",
             "lse_c": "median minus minimum; mean over clips",
+            "lse_offset": "frames from 0 to the minimum; mean over clips",
             "shortest": f"{_SHORTEST} windows",
         }
 
@@ -95,17 +100,20 @@ class _Lse(ABC):
             self._short += 1
             return
         found = sync_scores(lips, voice, self.beyond)
-        self._distance.add(torch.tensor(found.distance))
-        self._confidence.add(torch.tensor(found.confidence))
+        values = found.distance, found.confidence, float(abs(found.offset))
+        for mean, value in zip(self._means, values, strict=True):
+            mean.add(torch.tensor(value))
 
     def compute(self) -> dict[str, float]:
         """Means over clips, and how many were scored and dropped."""
-        distance, confidence = self.scores
-        self._distance.dropped = self._confidence.dropped = self._silent + self._short
+        for mean in self._means:
+            mean.dropped = self._silent + self._short
+        values = {
+            name: mean.value(name) for name, mean in zip(self.scores, self._means, strict=True)
+        }
         return {
-            distance: self._distance.value(distance),
-            confidence: self._confidence.value(confidence),
-            "clips": self._distance.count,
+            **values,
+            "clips": self._means[0].count,
             "dropped, silent": self._silent,
             "dropped, too short or without a face": self._short,
         }
@@ -121,7 +129,11 @@ class Lse(_Lse):
         device: where to compute.
     """
 
-    scores: ClassVar[Mapping[str, Better]] = {"lse_d": "lower", "lse_c": "higher"}
+    scores: ClassVar[Mapping[str, Better]] = {
+        "lse_d": "lower",
+        "lse_c": "higher",
+        "lse_offset": "lower",
+    }
     beyond = 0.0
 
     def __init__(
@@ -174,7 +186,11 @@ class Lse(_Lse):
 class LseLab(_Lse):
     """The same comparison by the small network that ships, on heads framed as Motion Lab does."""
 
-    scores: ClassVar[Mapping[str, Better]] = {"lse_d[lab]": "lower", "lse_c[lab]": "higher"}
+    scores: ClassVar[Mapping[str, Better]] = {
+        "lse_d[lab]": "lower",
+        "lse_c[lab]": "higher",
+        "lse_offset[lab]": "lower",
+    }
     beyond = float("nan")
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
