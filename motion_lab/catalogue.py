@@ -182,6 +182,13 @@ declare(
 )
 
 # perceptual
+declare(
+    "perceptual",
+    "vgg19",
+    "motion_lab.components.perceptual.vgg:VGG19",
+    summary="VGG-19 from a file of yours: torchvision's weights",
+    paper="arXiv 1409.1556",
+)
 
 # datasets
 declare(

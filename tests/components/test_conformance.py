@@ -14,7 +14,8 @@ SPEECH_MODELS = ("wav2vec2", "hubert")  # their folders come from a fixture
 def needs_files(kind, name):
     """Whether only a user can build it, with the file of a published network."""
     parameters = registry.of_kind(kind).signature(name).parameters.values()
-    return kind == "metrics" and any(p.default is inspect.Parameter.empty for p in parameters)
+    published = kind in ("metrics", "perceptual")
+    return published and any(p.default is inspect.Parameter.empty for p in parameters)
 
 
 CASES = [

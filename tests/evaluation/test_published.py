@@ -13,7 +13,7 @@ from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.metrics import build_metrics, measure
 from motion_lab.evaluation.metrics.sync import Lse
 from motion_lab.evaluation.published import arcface, inception, lpips, syncnet
-from motion_lab.evaluation.published.files import load_script, read_state
+from motion_lab.foreign_weights import load_script, read_state
 from registry import RegistryError
 
 

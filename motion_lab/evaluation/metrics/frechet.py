@@ -189,7 +189,7 @@ class Fvd(FrechetMetric):
     unit = "windows"
 
     def __init__(self, weights: str, window: int = 16, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.published.files import load_script
+        from motion_lab.foreign_weights import load_script
 
         super().__init__(device)
         # Four pooling steps over time leave nothing of fewer.

@@ -79,7 +79,7 @@ class EncoderEmbedder(Embedder):
     def __init__(
         self, landmarks: str, encoder: str, crop: CropMode, device: torch.device | str
     ) -> None:
-        from motion_lab.evaluation.published.files import load_script
+        from motion_lab.foreign_weights import load_script
 
         self._find = FanFinder(landmarks, crop, device)
         self._file, self._device = Path(encoder), device

@@ -47,7 +47,7 @@ class FanFinder:
     """
 
     def __init__(self, weights: str, crop: CropMode, device: torch.device | str) -> None:
-        from motion_lab.evaluation.published.files import load_script
+        from motion_lab.foreign_weights import load_script
 
         self._weights, self._device = Path(weights), device
         self._network = load_script(self._weights, "a face-alignment network (FAN)").to(device)

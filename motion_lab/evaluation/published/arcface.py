@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from motion_lab.evaluation.published.files import fill, is_script, load_script, read_state
+from motion_lab.foreign_weights import fill, is_script, load_script, read_state
 
 SIZE = 112
 

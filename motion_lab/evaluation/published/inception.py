@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion_lab.evaluation.published.files import fill, read_state
+from motion_lab.foreign_weights import fill, read_state
 
 FEATURES = 2048
 SIZE = 299

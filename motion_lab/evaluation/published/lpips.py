@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from motion_lab.components.perceptual.vgg import vgg_layers
 from motion_lab.errors import UsageError
-from motion_lab.evaluation.published.files import fill, read_state
+from motion_lab.foreign_weights import fill, read_state
 
 Net = Literal["alex", "vgg"]
 
@@ -28,26 +29,14 @@ _CHANNELS: dict[str, tuple[int, ...]] = {
 }
 
 
-def _alex() -> list[nn.Module]:
-    return [
+def _alex() -> nn.Sequential:
+    return nn.Sequential(
         *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
         *(nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
         *(nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU()),
         *(nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU()),
         *(nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU()),
-    ]
-
-
-def _vgg() -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    inputs = 3
-    for width in _VGG:
-        if width:
-            layers += [nn.Conv2d(inputs, width, 3, 1, 1), nn.ReLU()]
-            inputs = width
-        else:
-            layers.append(nn.MaxPool2d(2, 2))
-    return layers
+    )
 
 
 class Lpips(nn.Module):
@@ -58,7 +47,7 @@ class Lpips(nn.Module):
 
     def __init__(self, net: Net = "alex") -> None:
         super().__init__()
-        self.features = nn.Sequential(*(_alex() if net == "alex" else _vgg()))
+        self.features = _alex() if net == "alex" else vgg_layers(_VGG)
         self.heads = nn.ParameterList(
             nn.Parameter(torch.zeros(1, channels, 1, 1)) for channels in _CHANNELS[net]
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from motion_lab.evaluation.published.files import fill, read_state
+from motion_lab.foreign_weights import fill, read_state
 
 SIZE = 224
 FRAMES = 5
