@@ -141,9 +141,9 @@ def motion(
     """
     import registry
     from motion_lab.device import resolve_device
+    from motion_lab.evaluation.metrics import metric_specs
     from motion_lab.evaluation.report import report_motion
     from motion_lab.evaluation.speakers import EvalSpeakers
-    from motion_lab.evaluation.videos import metric_specs
 
     _expect_data("motion", synthetic, "speakers")
     for path in plugin or []:
@@ -217,8 +217,9 @@ def videos(
     """
     import registry
     from motion_lab.device import resolve_device
+    from motion_lab.evaluation.metrics import metric_specs
     from motion_lab.evaluation.report_videos import report_videos
-    from motion_lab.evaluation.videos import Videos, metric_specs
+    from motion_lab.evaluation.videos import Videos
 
     for path in plugin or []:
         registry.load_plugin(path)

@@ -31,7 +31,7 @@ class Track(NamedTuple):
 
 
 # One pair of clips is looked at by several metrics in turn.
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def track_face(frames: Tensor) -> Track:
     """The largest face of every fifth frame of a clip (F, 3, S, S) uint8, and between them.
 

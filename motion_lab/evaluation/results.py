@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +79,21 @@ def comparable(results: Mapping[str, Result]) -> None:
     Raises:
         UsageError: they come from different evaluations or protocols; it names what differs.
     """
-    (first, one), *others = results.items()
-    for name, other in others:
-        if other.evaluation != one.evaluation:
+    for (first, one), (second, other) in combinations(results.items(), 2):
+        if one.evaluation != other.evaluation:
             raise UsageError(
-                f"{first} is an evaluation of {one.evaluation} and {name} one of "
+                f"{first} is an evaluation of {one.evaluation} and {second} one of "
                 f"{other.evaluation}: they measure different things. Compare results of one kind."
             )
-        differences = list(_differences(one.protocol, other.protocol))
+        differences = [
+            f"{key} is {json.dumps(a, ensure_ascii=False)} in {first} and "
+            f"{json.dumps(b, ensure_ascii=False)} in {second}"
+            for key, a, b in _differences(one.protocol, other.protocol)
+        ]
         if differences:
-            shown = "; ".join(
-                f"{key} is {json.dumps(a, ensure_ascii=False)} in {first} and "
-                f"{json.dumps(b, ensure_ascii=False)} in {name}"
-                for key, a, b in differences
-            )
             raise UsageError(
-                f"{first} and {name} were measured by different protocols, so their scores do not "
-                f"compare: {shown}. Evaluate both the same way."
+                f"{first} and {second} were measured by different protocols, so their scores do "
+                f"not compare: {'; '.join(differences)}. Evaluate both the same way."
             )
 
 

@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from motion_lab.configs.loading import parse_settings
 from motion_lab.data.audio import SAMPLES_PER_FRAME, open_media
 from motion_lab.data.portrait import Framing, crop_portrait, find_face, frame_face, frame_whole
-from motion_lab.data.video import FPS, read_video
+from motion_lab.data.video import FPS, Image, read_video
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.metrics import build_metrics, measure
@@ -106,6 +105,12 @@ def evaluate_videos(
         if lacks:
             what = "pairs of videos" if "pair" in metric.needs else "reference videos"
             raise UsageError(f"{name} needs {what}: give them, or leave {name} out.")
+        mute = [path for path in generated.values() if not _has_sound(path)]
+        if "audio" in metric.needs and mute:
+            raise UsageError(
+                f"{name} needs sound, and {len(mute)} of {len(generated)} generated videos have no "
+                f"sound track, the first {mute[0]}. Add it, or leave {name} out."
+            )
     clips = _pairs if paired else _sets
     scores = measure(built, clips(videos, generated, references, account, progress))
     protocol = {
@@ -134,32 +139,6 @@ def evaluate_videos(
     better = {key: way for metric in built.values() for key, way in metric.scores.items()}
     kept = {key: way for key, way in better.items() if key in scores.values}
     return Result("videos", scores.values, protocol, made, kept)
-
-
-def metric_specs(
-    names: Sequence[str] | None, settings: Sequence[str]
-) -> list[dict[str, Any]] | None:
-    """Metrics as a command line writes them: ``["psnr,fid"]`` and ``["fid.weights=FILE"]``.
-
-    Returns None where no name is given. Raises UsageError for a setting of a metric that is not
-    among the names, or that is not METRIC.KEY=VALUE.
-    """
-    if not names and not settings:
-        return None
-    split = [name.strip() for each in names or [] for name in each.split(",")]
-    specs: dict[str, dict[str, Any]] = {name: {"name": name} for name in split if name}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        name, _, argument = key.rpartition(".")
-        if not (name and argument and equals):
-            raise UsageError(
-                f"--set {setting!r} is no setting; write METRIC.KEY=VALUE, for example "
-                "fid.weights=pt_inception-2015-12-05-6726825d.pth."
-            )
-        if name not in specs:
-            raise UsageError(f"--set {setting}: {name!r} is not among --metrics; add it there.")
-        specs[name].update(parse_settings([f"{argument}={value}"]))
-    return list(specs.values())
 
 
 def find_videos(path: Path) -> dict[str, Path]:
@@ -275,32 +254,31 @@ def _attempt(read: Callable[[], T], name: str, alone: bool, account: _Account) -
 
 
 def _read_alone(path: Path, videos: Videos) -> Clip:
-    return read_clip(path, videos.size, _framing(path) if videos.crop == "face" else None)
+    framing = None
+    if videos.crop == "face":
+        framing = frame_face(find_face(_first_frame(path), f"the first frame of {path}"))
+    return read_clip(path, videos.size, framing)
 
 
 def _read_pair(generated: Path, reference: Path, videos: Videos) -> tuple[Clip, Clip]:
-    (height, width), (high, wide) = _shape(generated), _shape(reference)
+    first = _first_frame(reference)
+    (height, width), (high, wide) = _first_frame(generated).shape[:2], first.shape[:2]
     if abs(width * high / (height * wide) - 1) > _ASPECT:
         raise UsageError(
             f"{generated} is {width}x{height} and its reference {wide}x{high}: frames of unlike "
             "shape cannot be compared. Cut both the same way."
         )
-    if videos.crop == "whole":
-        return read_clip(generated, videos.size), read_clip(reference, videos.size)
-    framing = _framing(reference)
-    scale = height / high
-    x, y = framing.centre
-    own = Framing((x * scale, y * scale), framing.side * scale, framing.roll)
-    return read_clip(generated, videos.size, own), read_clip(reference, videos.size, framing)
+    there = here = None
+    if videos.crop == "face":
+        there = frame_face(find_face(first, f"the first frame of {reference}"))
+        scale = height / high
+        x, y = there.centre
+        here = Framing((x * scale, y * scale), there.side * scale, there.roll)
+    return read_clip(generated, videos.size, here), read_clip(reference, videos.size, there)
 
 
-def _shape(path: Path) -> tuple[int, int]:
-    height, width, _ = next(read_video(path).frames).shape
-    return height, width
-
-
-def _framing(path: Path) -> Framing:
-    return frame_face(find_face(next(read_video(path).frames), f"the first frame of {path}"))
+def _first_frame(path: Path) -> Image:
+    return next(read_video(path).frames)
 
 
 def _cut(clip: Clip, count: int) -> Clip:

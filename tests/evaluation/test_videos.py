@@ -9,8 +9,9 @@ import torch
 from motion_lab import cli
 from motion_lab.data.video import VideoWriter
 from motion_lab.errors import UsageError
-from motion_lab.evaluation.results import Result
-from motion_lab.evaluation.videos import Videos, evaluate_videos, find_videos, metric_specs
+from motion_lab.evaluation.metrics import metric_specs
+from motion_lab.evaluation.results import Result, comparable
+from motion_lab.evaluation.videos import Videos, evaluate_videos, find_videos
 
 METRICS = ["psnr", "l1", "tgd"]
 
@@ -125,7 +126,7 @@ def test_metrics_get_what_they_need_or_say_what_lacks(folders):
         evaluate_videos(Videos(made, real, paired=False), ["l1"])
     with pytest.raises(UsageError, match=r"fgd\[lab\] needs reference videos"):
         evaluate_videos(Videos(made, None), ["fgd[lab]"])
-    with pytest.raises(UsageError, match=r"bas\[lab\] needs sound"):
+    with pytest.raises(UsageError, match=r"2 of 2 generated videos have no sound track"):
         evaluate_videos(Videos(made, real, size=32), ["bas[lab]"])
 
 
@@ -232,6 +233,16 @@ def test_other_references_are_another_protocol(folders, motion_lab):
     code, _, err = motion_lab("compare", folders / "a.json", folders / "b.json")
     assert code == 2
     assert "videos.references_sha256 is" in err
+
+
+def test_every_two_results_must_agree_in_the_metrics_that_they_share():
+    def result(**metrics):
+        return Result("videos", {}, {"metrics": metrics})
+
+    a, b, c = result(x={"net": 1}), result(x={"net": 1}, y={"net": 1}), result(y={"net": 2})
+    comparable({"a": a, "b": b})
+    with pytest.raises(UsageError, match=r"metrics\.y\.net is 1 in b and 2 in c"):
+        comparable({"a": a, "b": b, "c": c})
 
 
 def test_results_of_other_evaluations_and_other_files_are_refused(folders, motion_lab):

@@ -8,6 +8,7 @@ from motion_lab.evaluation.metrics.metric import (
     Scores,
     build_metrics,
     measure,
+    metric_specs,
 )
 from motion_lab.evaluation.metrics.probes import identified, probe_r2
 
@@ -20,6 +21,7 @@ __all__ = [
     "grow",
     "identified",
     "measure",
+    "metric_specs",
     "probe_r2",
     "psnr",
     "sharpness",

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 
+from motion_lab.configs.loading import parse_settings
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.clips import Clip
 from registry import METRICS
@@ -60,6 +61,32 @@ class Scores(NamedTuple):
     values: dict[str, float]
     counts: dict[str, dict[str, int]]
     failed: dict[str, str]
+
+
+def metric_specs(
+    names: Sequence[str] | None, settings: Sequence[str]
+) -> list[dict[str, Any]] | None:
+    """Metrics as a command line writes them: ``["psnr,fid"]`` and ``["fid.weights=FILE"]``.
+
+    Returns None where no name is given. Raises UsageError for a setting of a metric that is not
+    among the names, or that is not METRIC.KEY=VALUE.
+    """
+    if not names and not settings:
+        return None
+    split = [name.strip() for each in names or [] for name in each.split(",")]
+    specs: dict[str, dict[str, Any]] = {name: {"name": name} for name in split if name}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        name, _, argument = key.rpartition(".")
+        if not (name and argument and equals):
+            raise UsageError(
+                f"--set {setting!r} is no setting; write METRIC.KEY=VALUE, for example "
+                "fid.weights=pt_inception-2015-12-05-6726825d.pth."
+            )
+        if name not in specs:
+            raise UsageError(f"--set {setting}: {name!r} is not among --metrics; add it there.")
+        specs[name].update(parse_settings([f"{argument}={value}"]))
+    return list(specs.values())
 
 
 def build_metrics(
