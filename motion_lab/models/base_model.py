@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 import registry
 from motion_lab.components.blocks import resize
 from motion_lab.components.protocols import MotionField
+from motion_lab.models.contracts import Spec, expect
 from motion_lab.ops import warp
 
 
@@ -62,11 +62,11 @@ class BaseModel(nn.Module):
         image_size: int = 256,
         working_size: int = 128,
         motion_size: int = 64,
-        encoder: str | Mapping[str, Any] = "conv_volume",
-        depth: str | Mapping[str, Any] = "learned",
-        motion_encoder: str | Mapping[str, Any] = "deviation",
-        motion_decoder: str | Mapping[str, Any] = "lmdd",
-        renderer: str | Mapping[str, Any] = "mad",
+        encoder: Spec = "conv_volume",
+        depth: Spec = "learned",
+        motion_encoder: Spec = "deviation",
+        motion_decoder: Spec = "lmdd",
+        renderer: Spec = "mad",
     ) -> None:
         super().__init__()
         self.image_size, self.working_size = image_size, working_size
@@ -74,7 +74,14 @@ class BaseModel(nn.Module):
         self.recompute = False
         """Keep no activations of the large parts for the backward pass, but compute them again:
         less memory, a third more time, and batch norms see every batch twice."""
-        self.encoder = registry.ENCODERS.build(encoder)
+        self._specs = {
+            "encoders": encoder,
+            "depth": depth,
+            "motion_encoders": motion_encoder,
+            "motion_decoders": motion_decoder,
+            "renderers": renderer,
+        }
+        self.encoder: Any = registry.ENCODERS.build(encoder)
         volume = {"channels": self.encoder.channels, "layers": self.encoder.layers}
         self.depth = registry.DEPTH.build(depth, **volume)
         self.motion_encoder = registry.MOTION_ENCODERS.build(
@@ -91,13 +98,21 @@ class BaseModel(nn.Module):
         """Portraits (B, 3, S, S) in [0, 1] → :class:`Source`; ``motion``: their MD, if known."""
         view = resize(image, (self.working_size, self.working_size))
         volume, skips = self._run(self.encoder, view)
+        plane = volume.shape[-2:]
+        shape = (self.encoder.channels, self.encoder.layers, *plane)
+        self._expect("encoders", "the volume", volume, len(image), *shape)
         if motion is None:
             motion = self.encode_motion(image)
-        return Source(image, volume, self.depth(volume), skips, motion)
+        depth = self.depth(volume)
+        for cue, size in zip(depth, _planes(*plane), strict=False):
+            self._expect("depth", "a cue", cue, len(image), self.encoder.layers, *size)
+        return Source(image, volume, depth, skips, motion)
 
     def encode_motion(self, image: Tensor) -> Tensor:
         """Frames (B, 3, S, S) in [0, 1] → MD (B, M)."""
-        return self.motion_encoder(image)
+        motion = self.motion_encoder(image)
+        self._expect("motion_encoders", "MD", motion, len(image), self.motion_size)
+        return motion
 
     def decode(self, source: Source, deviation: Tensor) -> Rendered:
         """Move ``source`` by ``deviation`` (B, M), MD(driving) − MD(source).
@@ -105,8 +120,13 @@ class BaseModel(nn.Module):
         A zero deviation returns the source itself.
         """
         fields = self._run(self.motion_decoder, source.volume, source.depth, deviation)
-        size = source.volume.shape[-2:]
-        own = next(field for field in fields if field.mask.shape[-2:] == size)
+        layers, *size = source.volume.shape[2:]
+        for field, plane in zip(fields, _planes(*size), strict=False):
+            batch = len(deviation)
+            self._expect("motion_decoders", "a mask", field.mask, batch, 1, *plane)
+            shape = (batch, layers, *plane, 3)
+            self._expect("motion_decoders", "displacement", field.displacement, *shape)
+        own = next(field for field in fields if list(field.mask.shape[-2:]) == size)
         layered = source.volume * source.depth[len(source.depth) // 2].unsqueeze(1)
         volume = warp(layered, own.displacement)
         planes = [image_plane(field) for field in fields]
@@ -114,7 +134,11 @@ class BaseModel(nn.Module):
         warped = warp(source.image, _resize_field(planes[-1], source.image))
         masks = [field.mask for field in fields]
         image = self._run(self.renderer, volume, skips, masks, warped)
+        self._expect("renderers", "the frame", image, *warped.shape)
         return Rendered(image, planes[-1], 1 - masks[-1], warped, fields)
+
+    def _expect(self, kind: str, what: str, value: Any, *shape: int) -> None:
+        expect(kind, self._specs[kind], what, value, shape)
 
     def _run(self, part: nn.Module, *inputs: Any) -> Any:
         if self.recompute and torch.is_grad_enabled():
@@ -128,6 +152,11 @@ class BaseModel(nn.Module):
         motion = self.encode_motion(torch.cat([source_image, driving_image]))
         own, driving = motion.chunk(2)
         return self.decode(self.encode_source(source_image, own), driving - own)
+
+
+def _planes(h: int, w: int) -> list[tuple[int, int]]:
+    """The sizes of depth cues and fields, coarse first, beside a volume's."""
+    return [(int(scale * h), int(scale * w)) for scale in (0.5, 1, 2)]
 
 
 def image_plane(field: MotionField) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffusers
@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import registry
-from motion_lab.errors import MotionLabError
+from motion_lab.models.contracts import Spec, expect
 
 FRAME = 640  # samples of 16 kHz audio to a frame of 25 fps video
 SAMPLERS = {"ddim": "DDIMScheduler", "dpm_solver++": "DPMSolverMultistepScheduler"}
 # Share of the mean variance added to every direction's when whitening: directions quieter than
 # this are taken for noise of the motion encoder and not blown up to unit variance.
 WHITENING_FLOOR = 0.02
-
-Spec = str | Mapping[str, Any]
 
 
 class MotionModel(nn.Module):
@@ -71,10 +69,9 @@ class MotionModel(nn.Module):
             registry.EXTRACTORS.build(spec, features=self.frontend.features) for spec in extractors
         ]
         self.extractors = nn.ModuleList(built)
-        self._frontend, self._backbone = _name(frontend), _name(backbone)
-        self._extractors = [_name(spec) for spec in extractors]
-        self.contexts = [extractor.context for extractor in built]
-        context = sum(self.contexts)
+        self._specs = (frontend, backbone, tuple(extractors))
+        self._contexts = [extractor.context for extractor in built]
+        context = sum(self._contexts)
         self.backbone = registry.BACKBONES.build(
             backbone,
             motion_size=motion_size,
@@ -126,12 +123,13 @@ class MotionModel(nn.Module):
 
     def listen(self, wave: Tensor) -> Tensor:
         """Waves (B, T) → context (B, ceil(T / 640), E)."""
+        frontend, _, extractors = self._specs
         track = (len(wave), -(-wave.shape[1] // FRAME))
         features = self.frontend(wave)
-        _expect("frontends", self._frontend, features, (*track, self.frontend.features))
+        expect("frontends", frontend, "features", features, (*track, self.frontend.features))
         contexts = [extractor(features) for extractor in self.extractors]
-        for name, width, context in zip(self._extractors, self.contexts, contexts, strict=True):
-            _expect("extractors", name, context, (*track, width))
+        for spec, width, context in zip(extractors, self._contexts, contexts, strict=True):
+            expect("extractors", spec, "context", context, (*track, width))
         return torch.cat(contexts, dim=2)
 
     def training_loss(
@@ -279,24 +277,11 @@ class MotionModel(nn.Module):
 
     def _clean(self, noisy: Tensor, *conditions: Tensor) -> Tensor:
         predicted = self.backbone(noisy, *conditions)
-        _expect("backbones", self._backbone, predicted, tuple(noisy.shape))
+        expect("backbones", self._specs[1], "motion", predicted, tuple(noisy.shape))
         return predicted
 
     def _source(self, source: Tensor) -> Tensor:
         return (source - self.source_mean) / self.source_scale
-
-
-def _name(spec: Spec) -> str:
-    return spec if isinstance(spec, str) else spec["name"]
-
-
-def _expect(kind: str, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-    """A component that breaks its contract is to be named, not what then fails because of it."""
-    if tuple(value.shape) != shape:
-        raise MotionLabError(
-            f"{kind} {name!r} gave {tuple(value.shape)} where {shape} belongs. Mend it; "
-            f"motion-lab components check {kind} {name} tells all that is wrong with it."
-        )
 
 
 def _steps(past: Tensor, motion: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from motion_lab.components.protocols import MotionField
+from motion_lab.errors import MotionLabError
 from motion_lab.models.base_model import BaseModel, image_plane
 from motion_lab.ops import warp
 
@@ -152,3 +155,30 @@ def test_a_level_that_follows_sees_the_appearance_already_moved(portrait):
     field = F.interpolate(field, resting.shape[-2:], mode="bilinear")
     field = field.unflatten(0, (2, 2)).movedim(2, -1)
     torch.testing.assert_close(moved, warp(resting, field), rtol=1e-4, atol=1e-5)
+
+
+class Cut(nn.Module):
+    """A component whose first result lacks its last column."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, *inputs):
+        def cut(found):
+            if isinstance(found, Tensor):
+                return found[..., :-1]
+            if isinstance(found, MotionField):
+                return found._replace(displacement=cut(found.displacement))
+            return type(found)([cut(found[0]), *found[1:]])
+
+        return cut(self.part(*inputs))
+
+
+@pytest.mark.parametrize("part", ["depth", "motion_encoder", "motion_decoder", "renderer"])
+def test_a_component_of_the_wrong_shape_is_named(part, portrait):
+    model = BaseModel(**TINY).eval()
+    setattr(model, part, Cut(getattr(model, part)))
+    name = TINY[part]["name"] if part in TINY else "learned"
+    with pytest.raises(MotionLabError, match=rf"{part}s? '{name}' gave .* where .* belongs"):
+        model(portrait, portrait)

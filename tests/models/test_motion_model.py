@@ -230,7 +230,7 @@ def test_a_component_of_the_wrong_shape_is_named() -> None:
     kept = made.extractors[1]
     made.extractors[1] = ShortExtractor()
     with pytest.raises(
-        MotionLabError, match=r"extractors 'mamba_l' gave \(2, 9, 8\) where \(2, 10"
+        MotionLabError, match=r"extractors 'mamba_l' gave \(2, 9, 8\) for context, where \(2, 10"
     ):
         made.listen(wave)
     made.extractors[1] = kept
