@@ -38,6 +38,8 @@ def report_videos(
     if result.made["unmatched"]:
         names = ", ".join(result.made["unmatched"])
         console.print(f"left out, with no counterpart of that name: {names}", markup=False)
+    if result.made["cut_frames"]:
+        console.print(f"left out {result.made['cut_frames']} frames that one of a pair has alone")
     for reason in result.made["failed"].values():
         console.print(reason, markup=False)
     _print_scores({"value": result}, table)

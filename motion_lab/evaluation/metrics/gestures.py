@@ -330,11 +330,7 @@ class Bas:
     def compute(self) -> dict[str, float]:
         """The mean, over how many clips, and how many had no onsets or frames without a face."""
         (name,) = self.scores
-        return {
-            name: self._mean.value(name),
-            "clips": self._mean.count,
-            "dropped clips": self._mean.dropped,
-        }
+        return self._mean.scored(name, "clips")
 
 
 class BasLab(Bas):

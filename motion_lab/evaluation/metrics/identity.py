@@ -15,7 +15,7 @@ from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
 from motion_lab.evaluation.metrics.backbones import batches, lab, published
 from motion_lab.evaluation.metrics.mean import Mean
-from motion_lab.evaluation.metrics.metric import Better, Need
+from motion_lab.evaluation.metrics.metric import Better, Need, both
 
 
 class _Csim(ABC):
@@ -38,19 +38,14 @@ class _Csim(ABC):
 
     def add(self, generated: Clip | None, reference: Clip | None) -> None:
         """Take in a pair."""
-        assert generated is not None
-        assert reference is not None
+        generated, reference = both(generated, reference)
         portrait = self.embed(reference.frames[:1])
         self._mean.add(F.cosine_similarity(self.embed(generated.frames), portrait))
 
     def compute(self) -> dict[str, float]:
         """The mean, over how many frames, and how many had no face (or their portrait none)."""
         (name,) = self.scores
-        return {
-            name: self._mean.value(name),
-            "frames": self._mean.count,
-            "dropped frames": self._mean.dropped,
-        }
+        return self._mean.scored(name, "frames")
 
 
 class Csim(_Csim):

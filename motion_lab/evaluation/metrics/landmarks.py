@@ -13,7 +13,7 @@ from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
 from motion_lab.evaluation.metrics.backbones import batches, lab, published
 from motion_lab.evaluation.metrics.mean import Mean
-from motion_lab.evaluation.metrics.metric import Better, Need
+from motion_lab.evaluation.metrics.metric import Better, Need, both
 
 
 class Points(NamedTuple):
@@ -140,8 +140,7 @@ class Akd:
 
     def add(self, generated: Clip | None, reference: Clip | None) -> None:
         """Take in a pair."""
-        assert generated is not None
-        assert reference is not None
+        generated, reference = both(generated, reference)
         a, b = self._find(generated.frames), self._find(reference.frames)
         error = torch.full((len(a.places),), torch.nan)
         both = a.found & b.found
@@ -152,11 +151,7 @@ class Akd:
     def compute(self) -> dict[str, float]:
         """The mean, over how many frames, and how many lacked a face."""
         (name,) = self.scores
-        return {
-            name: self._mean.value(name),
-            "frames": self._mean.count,
-            "dropped frames": self._mean.dropped,
-        }
+        return self._mean.scored(name, "frames")
 
 
 class AkdLab(Akd):

@@ -31,3 +31,7 @@ class Mean:
                 "Leave it out, or give videos that it can see a face and hear speech in."
             )
         return self._sum / self.count
+
+    def scored(self, name: str, unit: str) -> dict[str, float]:
+        """What a metric's ``compute`` returns of a single mean: it, and how many counted."""
+        return {name: self.value(name), unit: self.count, f"dropped {unit}": self.dropped}

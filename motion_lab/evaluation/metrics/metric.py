@@ -138,6 +138,13 @@ def measure(
     return scores
 
 
+def both(generated: Clip | None, reference: Clip | None) -> tuple[Clip, Clip]:
+    """A pair, for metrics that need one; raises ValueError where half of it is missing."""
+    if generated is None or reference is None:
+        raise ValueError("this metric takes pairs of clips; one of the two is missing")
+    return generated, reference
+
+
 def _check(name: str, metric: Metric, generated: Clip | None, reference: Clip | None) -> None:
     if "pair" in metric.needs:
         if generated is None or reference is None:

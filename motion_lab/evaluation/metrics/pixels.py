@@ -13,7 +13,7 @@ from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.metrics.backbones import batches
 from motion_lab.evaluation.metrics.images import psnr, ssim
 from motion_lab.evaluation.metrics.mean import Mean
-from motion_lab.evaluation.metrics.metric import Better, Need
+from motion_lab.evaluation.metrics.metric import Better, Need, both
 
 _PAIRS = 32  # of frames, at once
 
@@ -38,8 +38,7 @@ class Framewise(ABC):
 
     def add(self, generated: Clip | None, reference: Clip | None) -> None:
         """Take in a pair."""
-        assert generated is not None
-        assert reference is not None
+        generated, reference = both(generated, reference)
         pairs = (batches(clip.frames, self._device) for clip in (generated, reference))
         for image, target in zip(*pairs, strict=True):
             self._mean.add(self.score(image, target))
@@ -113,8 +112,7 @@ class Tgd:
 
     def add(self, generated: Clip | None, reference: Clip | None) -> None:
         """Take in a pair; of a single frame there is nothing to see."""
-        assert generated is not None
-        assert reference is not None
+        generated, reference = both(generated, reference)
         a, b = generated.frames, reference.frames
         for start in range(0, len(a) - 1, _PAIRS):
             some = slice(start, start + _PAIRS + 1)
