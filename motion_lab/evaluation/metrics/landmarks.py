@@ -143,9 +143,9 @@ class Akd:
         generated, reference = both(generated, reference)
         a, b = self._find(generated.frames), self._find(reference.frames)
         error = torch.full((len(a.places),), torch.nan)
-        both = a.found & b.found
-        if both.any():
-            error[both] = 256 * (a.places[both] - b.places[both]).abs().mean((1, 2))
+        seen = a.found & b.found
+        if seen.any():
+            error[seen] = 256 * (a.places[seen] - b.places[seen]).abs().mean((1, 2))
         self._mean.add(error)
 
     def compute(self) -> dict[str, float]:

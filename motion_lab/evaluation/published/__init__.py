@@ -9,6 +9,6 @@ arcface    an iresnet, or any network from 112 pixels  a state dict, or TorchScr
 lpips      AlexNet or VGG-16, and their heads          torchvision's; heads lie in torchmetrics
 ========== =========================================== ==========================================
 
-The I3D of FVD (``i3d_torchscript.pt``) and face alignment (``2DFAN4-….zip``) are TorchScript and need no
-code here. Nothing is ever downloaded; :mod:`motion_lab.foreign_weights` reads all of them.
+The I3D of FVD (``i3d_torchscript.pt``) and face alignment (``2DFAN4-….zip``) are TorchScript and
+need no code here. Nothing is ever downloaded; :mod:`motion_lab.foreign_weights` reads all files.
 """
