@@ -19,7 +19,13 @@ def needs_files(kind, name):
 
 
 CASES = [
-    pytest.param(kind, name, check, id=f"{kind}-{name}-{check.__name__}")
+    pytest.param(
+        kind,
+        name,
+        check,
+        id=f"{kind}-{name}-{check.__name__}",
+        marks=pytest.mark.xdist_group(f"conformance of {kind}"),
+    )
     for kind in CHECKED_KINDS
     for name in registry.of_kind(kind)
     if not needs_files(kind, name)
