@@ -189,6 +189,12 @@ declare(
     summary="VGG-19 from a file of yours: torchvision's weights",
     paper="arXiv 1409.1556",
 )
+declare(
+    "perceptual",
+    "lab_features",
+    "motion_lab.components.perceptual.lab_features:LabFeatures",
+    summary="maps of a small network trained on synthetic heads, which ships",
+)
 
 # datasets
 declare(
@@ -233,10 +239,22 @@ declare(
 )
 declare(
     "metrics",
+    "lpips[lab]",
+    "motion_lab.evaluation.metrics.perceptual:LpipsLab",
+    summary="distance of feature maps, by the shipped network",
+)
+declare(
+    "metrics",
     "fid",
     "motion_lab.evaluation.metrics.frechet:Fid",
     summary="Fréchet distance of frames, Inception from a file",
     paper="arXiv 1706.08500",
+)
+declare(
+    "metrics",
+    "fid[lab]",
+    "motion_lab.evaluation.metrics.frechet:FidLab",
+    summary="distance of distributions of frames, by the shipped network",
 )
 declare(
     "metrics",
@@ -263,6 +281,12 @@ declare(
     "csim",
     "motion_lab.evaluation.metrics.identity:Csim",
     summary="likeness to the portrait, face recognition from a file",
+)
+declare(
+    "metrics",
+    "csim[lab]",
+    "motion_lab.evaluation.metrics.identity:CsimLab",
+    summary="likeness to the portrait, by the shipped network",
 )
 declare(
     "metrics",

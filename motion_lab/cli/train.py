@@ -84,11 +84,11 @@ def motion(
 
 def lab(
     network: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="NETWORK|FILE.yaml", help="landmarks, sync, features, face or video."
         ),
-    ],
+    ] = None,
     settings: Settings = None,
     output: Output = None,
     resume: Resume = False,
@@ -101,7 +101,18 @@ def lab(
 
     Example: `motion-lab train lab landmarks -o runs/landmarks`
     """
-    _train("lab", settings, None if resume else network, output, resume, device, plugin, network)
+    from motion_lab.errors import UsageError
+
+    if network and "=" in network:
+        settings = [network, *(settings or [])]
+        network = None
+    if network is None and not (resume and output):
+        raise UsageError(
+            "name a network: landmarks, sync, features, face or video. Only a run to --resume, "
+            "named by -o, knows its own."
+        )
+    folder = output or Path("runs") / f"lab-{Path(network or '').stem}"
+    _train("lab", settings, None if resume else network, folder, resume, device, plugin)
 
 
 def _train(
@@ -112,7 +123,6 @@ def _train(
     resume: bool,
     device: str,
     plugin: list[Path] | None,
-    name: str | None = None,
 ) -> None:
     import registry
     from motion_lab.device import resolve_device
@@ -120,7 +130,7 @@ def _train(
 
     for path in plugin or []:
         registry.load_plugin(path)
-    folder = output or Path("runs") / f"{stage}-{Path(name or config or 'small').stem}"
+    folder = output or Path("runs") / f"{stage}-{Path(config or 'small').stem}"
     run(
         stage,
         folder,

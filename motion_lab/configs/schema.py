@@ -226,7 +226,7 @@ class LabDataConfig:
         for name in ("people", "held_out_people", "clips", "held_out_clips"):
             _at_least("data", name, getattr(self, name), 1)
         _at_least("data", "pictures", self.pictures, 2)
-        _at_least("data", "frames", self.frames, 50)
+        _at_least("data", "frames", self.frames, 60)
 
 
 @dataclass

@@ -262,3 +262,12 @@ def test_a_motion_is_smooth_and_lively():
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_other_circumstances_change_light_and_room_and_nothing_about_the_person():
+    rng = np.random.default_rng(0)
+    person, other = sample_identity(rng), sample_identity(rng)
+    shown = person.in_circumstances_of(other).values
+    changed = {name for name, value in shown.items() if value != person.values[name]}
+    assert {"light_x", "back_red", "camera", "cloth_red"} <= changed
+    assert not {"face_w", "skin_red", "hair", "nose_y", "iris_red", "glasses"} & changed

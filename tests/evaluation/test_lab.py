@@ -58,16 +58,26 @@ def test_landmarks_hold_where_pictures_are_bad(people, harm):
     assert (guess.points - truth).norm(dim=-1).mean() < 0.025
 
 
-def test_openings_are_those_of_the_motion():
-    """Ramp of the jaw on a head that turns a little: the measure follows."""
+@pytest.mark.parametrize(
+    ("measure", "parameters", "least"),
+    [
+        ("mouth_opening", ["jaw"], 0.9),
+        ("mouth_width", ["lip_width"], 0.75),
+        ("lid_opening", ["blink_left", "blink_right"], 0.9),
+    ],
+)
+def test_openings_are_those_of_the_motion(measure, parameters, least):
+    """A ramp on a head that turns a little: the measure follows."""
     ramp = np.linspace(0, 1, 20)
     motion = np.zeros((20, len(MOTION)), np.float32)
     motion[:, column("yaw")] = 0.15 * np.sin(np.arange(20))
-    motion[:, column("jaw")] = ramp
+    for name in parameters:
+        motion[:, column(name)] = ramp
     person = sample_identity(np.random.default_rng(5))
     frames = render(person, motion, 128, channels=("image",)).image
-    points = landmarks.load().track(as_tensor(frames)).points
-    assert np.corrcoef(landmarks.mouth_opening(points), ramp)[0, 1] > 0.9
+    measured = getattr(landmarks, measure)(landmarks.load().track(as_tensor(frames)).points)
+    measured = measured.reshape(20, -1).mean(1)
+    assert abs(np.corrcoef(measured, ramp)[0, 1]) > least
 
 
 def test_measures_do_not_depend_on_place_size_and_turn_of_the_face():

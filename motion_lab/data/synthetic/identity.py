@@ -124,6 +124,12 @@ _STYLES = {
     "tied": (1, 1.0, 0.05, 0.68, 0.64, 0.0, 0.80, 0.02),
 }
 
+# Names, or their beginnings, of what changes about a person from one picture to the next.
+_CIRCUMSTANCES = (
+    "light_", "sky_", "ground_", "cast_", "back", "cloth", "neckline", "collar", "rim", "exposure",
+    "gamma", "vignette", "camera", "seed",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Identity:
@@ -147,6 +153,12 @@ class Identity:
     def replace(self, **changes: float) -> Identity:
         """The same head with some numbers changed."""
         return Identity({**self.values, **changes})
+
+    def in_circumstances_of(self, other: Identity) -> Identity:
+        """The same person in another's light and clothes, before their wall and camera."""
+        return self.replace(
+            **{name: x for name, x in other.values.items() if name.startswith(_CIRCUMSTANCES)}
+        )
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from motion_lab.components.blocks import ConvBlock, resize
 from motion_lab.components.frontends.log_mel import LogMel
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
-from motion_lab.evaluation.lab.landmarks import SIZE, LandmarkNet, face_scale
+from motion_lab.evaluation.lab.landmarks import LandmarkNet, cut, face_scale, upright
 from motion_lab.evaluation.lab.weights import load_network
 
 FRAMES = 5
@@ -19,6 +19,7 @@ CROP = 32
 CROP_SIDE = 3.2
 """Width of a mouth crop in units of :func:`face_scale`."""
 _LOWERED = 0.25  # of that unit: crops are centred below the corners, as the chin moves down
+_SIZE = 96  # pixels of the frames that crops are cut from
 _MELS, _COLUMNS = 40, 20  # of 10 ms
 _CORNERS = [LANDMARK_NAMES.index(f"mouth_corner_{side}") for side in ("left", "right")]
 
@@ -111,38 +112,16 @@ def mouth_crops(frames: Tensor, points: Tensor) -> Tensor:
         points: (F, L, 2), landmarks in fractions of the frame.
     """
     images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    return cut(resize(images, (SIZE, SIZE)), crop_places(points))
-
-
-def cut(images: Tensor, theta: Tensor) -> Tensor:
-    """Crops (F, 3, 32, 32) of images (F, 3, S, S) at places (F, 2, 3) of :func:`crop_places`."""
-    grid = F.affine_grid(theta, [len(images), 3, CROP, CROP], align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return cut(resize(images, (_SIZE, _SIZE)), crop_places(points), CROP)
 
 
 def crop_places(points: Tensor) -> Tensor:
-    """Landmarks of a clip (F, L, 2) → the maps (F, 2, 3) from crops to frames that
-    ``torch.nn.functional.affine_grid`` takes.
-    """
+    """Landmarks of a clip (F, L, 2) → where the crops lie (F, 2, 3), see :func:`upright`."""
     left, right = _smooth(points[:, _CORNERS[0]]), _smooth(points[:, _CORNERS[1]])
-    half = CROP_SIDE / 2 * _smooth(face_scale(points)[:, None])
+    scale = _smooth(face_scale(points)[:, None])
     across = F.normalize(right - left, dim=1)
     down = torch.stack([-across[:, 1], across[:, 0]], 1)
-    centre = (left + right) / 2 + 2 * _LOWERED / CROP_SIDE * half * down
-    # The frame spans -1 to 1 there, and 0 to 1 here.
-    return torch.stack([2 * half * across, 2 * half * down, 2 * centre - 1], 2)
-
-
-def offset_distances(lips: Tensor, voice: Tensor, reach: int = 15) -> Tensor:
-    """Distances (F, 2 reach + 1) between the lips at each moment (F, E) and the voice (F, E) up to
-    ``reach`` frames earlier (first column) to later (last); infinite beyond the track.
-
-    The middle column is that of the sound as it is.
-    """
-    padded = F.pad(voice, (0, 0, reach, reach), value=torch.inf)
-    return torch.stack(
-        [(lips - padded[k : k + len(lips)]).norm(dim=1) for k in range(2 * reach + 1)], 1
-    )
+    return upright((left + right) / 2 + _LOWERED * scale * down, across, CROP_SIDE * scale)
 
 
 def _smooth(track: Tensor) -> Tensor:

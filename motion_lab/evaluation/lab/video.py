@@ -43,7 +43,9 @@ class VideoNet(nn.Module):
         still = self.read(layouts.mT)
         moving = self.time(still)
         # What is shown, how much it varies, and the mean and the peak of what happens.
-        summary = (still.mean(2), still.std(2), moving.mean(2), moving.amax(2))
+        # The root's slope is infinite at zero, where all frames are one.
+        varied = (still.var(2) + 1e-4).sqrt()
+        summary = (still.mean(2), varied, moving.mean(2), moving.amax(2))
         return self.out(torch.cat(summary, 1))
 
     @torch.no_grad()

@@ -11,18 +11,13 @@ import numpy as np
 from rich.progress import track
 
 from motion_lab.data.audio import SAMPLES_PER_FRAME
-from motion_lab.data.synthetic.identity import Identity, sample_identity
+from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, render
 from motion_lab.data.synthetic.visemes import talking_motion
 from motion_lab.training.talking_heads import speech_of_length
 
-# What changes about a person from one picture to the next: light, camera, wall and clothes.
-_CIRCUMSTANCES = (
-    "light_", "sky_", "ground_", "cast_", "back", "cloth", "neckline", "collar", "rim", "exposure",
-    "gamma", "vignette", "camera", "seed",
-)  # fmt: skip
 _SAVED_EVERY = 16
 
 Shapes = dict[str, tuple[tuple[int, ...], type]]
@@ -67,7 +62,7 @@ def build_people(
         bank["motion"][person] = sample_poses(rng, pictures)
         for picture in range(pictures):
             shown = render(
-                in_other_circumstances(identity, rng),
+                identity.in_circumstances_of(sample_identity(rng)),
                 bank["motion"][person, picture : picture + 1],
                 size,
                 threads=threads,
@@ -118,14 +113,6 @@ def build_talkers(
 
     settings = {"clips": clips, "frames": frames, "size": size, "seed": seed, "held_out": held_out}
     return Talkers(**_build(folder, settings, shapes, clips, film))
-
-
-def in_other_circumstances(identity: Identity, rng: np.random.Generator) -> Identity:
-    """The same person in another light, before another wall, in other clothes."""
-    other = sample_identity(rng).values
-    return identity.replace(
-        **{name: value for name, value in other.items() if name.startswith(_CIRCUMSTANCES)}
-    )
 
 
 def _build(

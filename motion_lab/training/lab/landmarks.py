@@ -11,6 +11,7 @@ from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
 from motion_lab.evaluation.lab.landmarks import (
+    PARTS,
     SIZE,
     LandmarkNet,
     face_scale,
@@ -29,7 +30,7 @@ from motion_lab.training.lab.augment import (
 )
 from motion_lab.training.lab.task import LabTask, as_images, correlation
 
-LOSSES = ("points", "openings", "doubt")
+LOSSES = ("points", "parts", "openings", "doubt")
 # Points that the openings are measured between.
 _GAPS = (
     ("lip_upper_inner", "lip_lower_inner"),
@@ -53,7 +54,7 @@ class LandmarksTask(LabTask):
 
     def batch(self, step: int) -> dict[str, Tensor]:
         rng = self.rng(step)
-        images, points, face = [], [], []
+        images, points, near, face = [], [], [], []
         for _ in range(self.batch_size):
             person = rng.integers(len(self.people.frames))
             picture = rng.integers(self.people.frames.shape[1])
@@ -68,16 +69,21 @@ class LandmarksTask(LabTask):
             image = framing.picture(image, SIZE)
             images.append(degrade(cover(recolour(image, rng), rng), rng))
             points.append(framing.points(marks))
+            near.append(random_framing(rng, shift=0.02).points(points[-1]))
             face.append(here)
         return {
             "image": as_images(np.stack(images)),
             "points": torch.from_numpy(np.stack(points)),
+            "near": torch.from_numpy(np.stack(near)),
             "face": torch.tensor(face),
         }
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        guess, truth, face = self.model(batch["image"]), batch["points"], batch["face"]
-        error = (guess.points - truth)[face]
+        truth, face = batch["points"], batch["face"]
+        guess = self.model.overview(batch["image"])
+        # Views a little off, as a first guess will be.
+        near = self.model.look(batch["image"], batch["near"])
+        error = (near - truth)[face]
         gaps = torch.stack([error[:, a] - error[:, b] for a, b in self.gaps], 1)
         # A two-dimensional Laplace density whose width is the spread; where there is no face,
         # every place in the frame is as good.
@@ -87,7 +93,8 @@ class LandmarksTask(LabTask):
         )
         return self.weigh(
             {
-                "points": 100 * error.abs().mean(),
+                "points": 100 * (guess.points - truth)[face].abs().mean(),
+                "parts": 100 * error[:, PARTS].abs().mean(),
                 "openings": 100 * gaps.abs().mean(),
                 "doubt": (distance / guess.spread + 2 * guess.spread.log()).mean(),
             }

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motion_lab.configs.schema import Config
+from motion_lab.evaluation.lab.landmarks import cut
 from motion_lab.evaluation.lab.sync import (
+    CROP,
     FRAMES,
     SyncNet,
     crop_places,
-    cut,
     mouth_crops,
-    offset_distances,
     windows,
 )
 from motion_lab.training.lab.augment import degrade, recolour
@@ -68,7 +68,7 @@ class SyncTask(LabTask):
         theta[:, :, 2] += torch.from_numpy(
             rng.uniform(-0.03, 0.03, (1, 2)) + rng.normal(0, 0.004, (FRAMES, 2))
         )
-        crops = cut(as_images(frames), theta)
+        crops = cut(as_images(frames), theta, CROP)
         # One picture of all five, so that all suffer the same.
         strip = (255 * crops).to(torch.uint8).permute(0, 2, 3, 1).flatten(0, 1).numpy()
         harmed = degrade(recolour(strip, rng), rng, share=0.25)
@@ -103,7 +103,7 @@ class SyncTask(LabTask):
             seen, heard = self.model(windows(crops), columns)
             lips.append(seen)
             voice.append(heard)
-            distances = offset_distances(seen, heard, _REACH)[_REACH:-_REACH]
+            distances = _at_every_shift(seen, heard)
             seconds = distances[: len(distances) // 25 * 25].unflatten(0, (-1, 25)).mean(1)
             for name, rows in (
                 ("clips", distances.mean(0, keepdim=True)),
@@ -118,3 +118,11 @@ class SyncTask(LabTask):
             "distance": torch.cat(matched).mean().item(),
             "distance_shuffled": torch.cat(shuffled).mean().item(),
         }
+
+
+def _at_every_shift(lips: Tensor, voice: Tensor) -> Tensor:
+    """Distances (F - 30, 31) of lips (F, E) from the voice (F, E) 15 frames earlier (first column)
+    to 15 later, at the moments that have both.
+    """
+    around = voice.unfold(0, 2 * _REACH + 1, 1).mT
+    return (lips[_REACH:-_REACH, None] - around).norm(dim=2)
