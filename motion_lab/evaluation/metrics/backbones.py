@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from motion_lab.evaluation.lab.weights import weights_file
 from motion_lab.models.weights import fingerprint
 
 
@@ -18,8 +19,6 @@ def published(what: str, path: str | Path) -> dict[str, str]:
 
 def lab(name: str) -> dict[str, str]:
     """One of the small networks that ship, by its name in ``evaluation.lab``."""
-    from motion_lab.evaluation.lab.weights import weights_file
-
     return published(f"lab {name}, trained on synthetic heads", weights_file(name))
 
 

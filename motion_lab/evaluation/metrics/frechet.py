@@ -12,8 +12,11 @@ from torch import Tensor
 
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.clips import Clip
+from motion_lab.evaluation.lab import features, video
 from motion_lab.evaluation.metrics.backbones import batches, lab, published
 from motion_lab.evaluation.metrics.metric import Better, Need
+from motion_lab.evaluation.published import inception
+from motion_lab.foreign_weights import load_script
 
 
 class Moments:
@@ -132,8 +135,6 @@ class Fid(FrechetMetric):
     unit = "frames"
 
     def __init__(self, weights: str, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.published import inception
-
         super().__init__(device)
         self._weights = Path(weights)
         self._network = inception.load(self._weights).to(device)
@@ -157,8 +158,6 @@ class FidLab(FrechetMetric):
     unit = "frames"
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.lab import features
-
         super().__init__(device)
         self._network = features.load(device)
 
@@ -168,8 +167,6 @@ class FidLab(FrechetMetric):
 
     def embed(self, clip: Clip) -> Tensor:
         """(F, D)."""
-        from motion_lab.evaluation.lab import features
-
         return features.embed(self._network, clip.frames)
 
 
@@ -189,8 +186,6 @@ class Fvd(FrechetMetric):
     unit = "windows"
 
     def __init__(self, weights: str, window: int = 16, device: torch.device | str = "cpu") -> None:
-        from motion_lab.foreign_weights import load_script
-
         super().__init__(device)
         # Four pooling steps over time leave nothing of fewer.
         if window < 10:
@@ -230,15 +225,11 @@ class FvdLab(FrechetMetric):
     unit = "windows"
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.lab import features, video
-
         super().__init__(device)
         self._features, self._network = features.load(device), video.load(device)
 
     def protocol(self) -> dict[str, Any]:
         """Backbones, input and windows."""
-        from motion_lab.evaluation.lab import video
-
         return {
             **lab("video"),
             "features_sha256": lab("features")["sha256"],
@@ -249,8 +240,6 @@ class FvdLab(FrechetMetric):
 
     def embed(self, clip: Clip) -> Tensor:
         """One row a window; none for a clip that is shorter."""
-        from motion_lab.evaluation.lab import video
-
         if len(clip.frames) < video.FRAMES:
             return torch.zeros(0, self._network.embedding)
         return self._network.embed(clip.frames, self._features, stride=video.FRAMES // 2)

@@ -13,12 +13,14 @@ from torch import Tensor
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode
+from motion_lab.evaluation.lab import landmarks
 from motion_lab.evaluation.metrics import beats
 from motion_lab.evaluation.metrics.backbones import published
 from motion_lab.evaluation.metrics.frechet import FrechetMetric
 from motion_lab.evaluation.metrics.landmarks import FanFinder, Finder, LabFinder
 from motion_lab.evaluation.metrics.mean import Mean
 from motion_lab.evaluation.metrics.metric import Better, Need
+from motion_lab.foreign_weights import load_script
 
 WINDOW = 32
 """Frames of a gesture, 1.28 s; windows begin every 16."""
@@ -79,8 +81,6 @@ class EncoderEmbedder(Embedder):
     def __init__(
         self, landmarks: str, encoder: str, crop: CropMode, device: torch.device | str
     ) -> None:
-        from motion_lab.foreign_weights import load_script
-
         self._find = FanFinder(landmarks, crop, device)
         self._file, self._device = Path(encoder), device
         self._network = load_script(self._file, "a motion encoder").to(device)
@@ -112,8 +112,6 @@ class LabEmbedder(Embedder):
         return {"pose": numbers, "embedding": f"{_WAVES} cosines", **super().protocol()}
 
     def _pose(self, places: Tensor) -> Tensor:
-        from motion_lab.evaluation.lab import landmarks
-
         scale = landmarks.face_scale(places)
         centre = places.mean(1)
         # The turn that brings the clip's mean points nearest to each frame's (Procrustes).

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
+from motion_lab.evaluation.lab import face
 from motion_lab.evaluation.metrics.backbones import batches, lab, published
 from motion_lab.evaluation.metrics.mean import Mean
 from motion_lab.evaluation.metrics.metric import Better, Need, both
+from motion_lab.evaluation.published import arcface
 
 
 class _Csim(ABC):
@@ -66,8 +68,6 @@ class Csim(_Csim):
     def __init__(
         self, weights: str, crop: CropMode = "face", device: torch.device | str = "cpu"
     ) -> None:
-        from motion_lab.evaluation.published import arcface
-
         super().__init__(device)
         self._weights = Path(weights)
         self._network = arcface.load(self._weights).to(device)
@@ -96,8 +96,6 @@ class CsimLab(_Csim):
     scores: ClassVar[Mapping[str, Better]] = {"csim[lab]": "higher"}
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.lab import face
-
         super().__init__(device)
         self._network = face.load(device)
 

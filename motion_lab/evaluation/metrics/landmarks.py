@@ -11,9 +11,11 @@ from torch import Tensor
 
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
+from motion_lab.evaluation.lab import landmarks
 from motion_lab.evaluation.metrics.backbones import batches, lab, published
 from motion_lab.evaluation.metrics.mean import Mean
 from motion_lab.evaluation.metrics.metric import Better, Need, both
+from motion_lab.foreign_weights import load_script
 
 
 class Points(NamedTuple):
@@ -47,8 +49,6 @@ class FanFinder:
     """
 
     def __init__(self, weights: str, crop: CropMode, device: torch.device | str) -> None:
-        from motion_lab.foreign_weights import load_script
-
         self._weights, self._device = Path(weights), device
         self._network = load_script(self._weights, "a face-alignment network (FAN)").to(device)
         # Its crop around the box of S3FD, taken as for SyncNet; see metrics/sync.py.
@@ -75,20 +75,14 @@ class LabFinder:
     """The points of the small network that ships, on heads framed as Motion Lab does."""
 
     def __init__(self, device: torch.device | str) -> None:
-        from motion_lab.evaluation.lab import landmarks
-
         self._network = landmarks.load(device)
 
     def protocol(self) -> dict[str, Any]:
         """The network and its crop."""
-        from motion_lab.evaluation.lab import landmarks
-
         return {**lab("landmarks"), "crop": f"whole frames at {landmarks.SIZE}"}
 
     def __call__(self, frames: Tensor) -> Points:
         """Points where the network is sure of them."""
-        from motion_lab.evaluation.lab import landmarks
-
         seen = self._network.track(frames)
         return Points(seen.points.cpu(), landmarks.found(seen).cpu())
 

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from motion_lab.evaluation.lab import features
 from motion_lab.evaluation.metrics.backbones import lab, published
 from motion_lab.evaluation.metrics.metric import Better
 from motion_lab.evaluation.metrics.pixels import Framewise
+from motion_lab.evaluation.published import lpips
 from motion_lab.models.weights import fingerprint
 
 
@@ -35,8 +37,6 @@ class Lpips(Framewise):
         heads: str | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        from motion_lab.evaluation.published import lpips
-
         super().__init__(device)
         self._weights, self._net = Path(weights), net
         self._heads = Path(heads) if heads else lpips.bundled_heads(net)
@@ -64,8 +64,6 @@ class LpipsLab(Framewise):
     scores: ClassVar[Mapping[str, Better]] = {"lpips[lab]": "lower"}
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.lab import features
-
         super().__init__(device)
         self._network = features.load(device)
 

@@ -14,9 +14,12 @@ from torch import Tensor
 from motion_lab.data.audio import SAMPLES_PER_FRAME, SILENCE
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
+from motion_lab.evaluation.lab import landmarks
+from motion_lab.evaluation.lab import sync as lab_sync
 from motion_lab.evaluation.metrics.backbones import lab, published
 from motion_lab.evaluation.metrics.mean import Mean
 from motion_lab.evaluation.metrics.metric import Better, Need
+from motion_lab.evaluation.published import syncnet
 
 REACH = 15
 """Frames by which the sound is shifted, each way."""
@@ -139,8 +142,6 @@ class Lse(_Lse):
     def __init__(
         self, weights: str, crop: CropMode = "face", device: torch.device | str = "cpu"
     ) -> None:
-        from motion_lab.evaluation.published import syncnet
-
         super().__init__(device)
         self._weights = Path(weights)
         self._network = syncnet.load(self._weights).to(device)
@@ -160,8 +161,6 @@ class Lse(_Lse):
 
     def embed(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """As SyncNet's own code, which leaves out the last window."""
-        from motion_lab.evaluation.published import syncnet
-
         assert clip.wave is not None
         crops = self._crop(clip.frames)
         first, last = _longest(crops.kept)
@@ -194,10 +193,8 @@ class LseLab(_Lse):
     beyond = float("nan")
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        from motion_lab.evaluation.lab import landmarks, sync
-
         super().__init__(device)
-        self._network, self._landmarks = sync.load(device), landmarks.load(device)
+        self._network, self._landmarks = lab_sync.load(device), landmarks.load(device)
 
     def protocol(self) -> dict[str, Any]:
         """Backbones, crop and comparison."""
