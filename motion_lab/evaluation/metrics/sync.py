@@ -163,7 +163,7 @@ class Lse(_Lse):
         """As SyncNet's own code, which leaves out the last window."""
         assert clip.wave is not None
         crops = self._crop(clip.frames)
-        first, last = _longest(crops.kept)
+        first, last = longest_run(crops.kept)
         before = int(crops.kept[:first].sum())
         frames = crops.images[before : before + last - first]
         wave = clip.wave[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
@@ -217,7 +217,7 @@ class LseLab(_Lse):
         return lips.cpu(), voice.cpu()
 
 
-def _longest(kept: Tensor) -> tuple[int, int]:
+def longest_run(kept: Tensor) -> tuple[int, int]:
     """Begin and end of the longest run of True in (F,)."""
     edges = F.pad(kept.int(), (1, 1)).diff()
     begins, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
