@@ -104,9 +104,9 @@ def check(
         console.print(f"{mark} {result.check}{why}")
     failures = sum(bool(result.message) for result in results)
     if failures:
-        console.print(f"{name} fails {failures} of {len(results)} checks.")
+        console.print(f"{escape(name)} fails {failures} of {len(results)} checks.")
         raise typer.Exit(1)
-    console.print(f"{name} keeps the contract of {kind}.")
+    console.print(f"{escape(name)} keeps the contract of {kind}.")
 
 
 def _load(plugins: Sequence[Path] | None) -> None:
