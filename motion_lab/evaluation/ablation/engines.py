@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -133,6 +134,15 @@ def local_engine(jobs: int) -> Iterator[Engine]:
         threads.shutdown(wait=True, cancel_futures=True)
 
 
+def _expect_answer(address: str) -> None:
+    """Ray itself tries an address that nobody answers at for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--ray {address}: no cluster answers there ({error}).") from error
+
+
 @contextlib.contextmanager
 def ray_engine(address: str, gpus: int) -> Iterator[Engine]:
     """Workers on a Ray cluster, as many at a time as it has processors (and GPUs) for.
@@ -149,14 +159,23 @@ def ray_engine(address: str, gpus: int) -> Iterator[Engine]:
         import ray
     except ImportError as error:
         raise UsageError("--ray needs Ray: pip install 'motion-lab[ray]'.") from error
+    if address not in ("local", "auto"):
+        _expect_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--ray {address}: no cluster answers there ({error}).") from error
     running = []
+    offered = ray.cluster_resources()
 
     class OnRay:
         def submit(self, job: Job) -> Future[str]:
+            for name, wanted in (("CPU", job.threads), ("GPU", gpus)):
+                if offered.get(name, 0) < wanted:  # else the cell would wait for ever
+                    raise UsageError(
+                        f"--ray {address}: a cell needs {wanted} {name}, and the whole cluster has "
+                        f"{offered.get(name, 0):g}. Change --threads or --device."
+                    )
             remote = ray.remote(carry_out).options(
                 num_cpus=job.threads, num_gpus=gpus, max_retries=0, name=job.folder.name
             )

@@ -105,9 +105,14 @@ class Plan:
         """A freshly initialised model for every row, which shows whether its components exist.
 
         Raises:
-            UsageError: a component is unknown or refuses its settings; the message names the row
-                and, for a name, the nearest ones.
+            UsageError: a component or metric is unknown, or a component refuses its settings; the
+                message names the row and, for a name, the nearest ones.
         """
+        for metric in self.table.evaluation.metrics or []:
+            try:
+                registry.METRICS.entry(metric["name"] if isinstance(metric, Mapping) else metric)
+            except RegistryError as error:
+                raise UsageError(f"evaluation.metrics: {error}") from error
         models = {}
         for row in self.rows:
             config = self.config(row, self.table.seeds[0])

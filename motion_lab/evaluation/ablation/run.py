@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -88,19 +88,12 @@ def ablate(
             _write(results, folder, shlex.join(command))
             return results
 
-        with engine as workers, _Display(cells, console) as display:
-            futures = {
-                workers.submit(_job(cell, setting, plan.table.minutes)): cell for cell in todo
-            }
-            while futures:
-                done, _ = wait(futures, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    cell = futures.pop(future)
-                    failure = _result(future)
-                    folders.note_failure(cell, failure)
-                    display.finished(cell, failure)
-                    write()
-                display.look(futures.values())
+        try:
+            with engine as workers, _Display(cells, console) as display:
+                _train_and_score(todo, workers, setting, plan.table.minutes, display, write)
+        except (KeyboardInterrupt, SystemExit):
+            console.print("Stopped; what is trained is saved. The same command goes on from there.")
+            raise
         return write()
 
 
@@ -154,6 +147,26 @@ def _make_data(cells: Sequence[Cell], setting: Setting, console: Console) -> Non
             failure = carry_out(job)
         if failure:
             raise MotionLabError(f"the data of {cell.name!r} could not be made: {failure}")
+
+
+def _train_and_score(
+    cells: Sequence[Cell],
+    engine: Engine,
+    setting: Setting,
+    minutes: float | None,
+    display: _Display,
+    write: Callable[[], object],
+) -> None:
+    futures = {engine.submit(_job(cell, setting, minutes)): cell for cell in cells}
+    while futures:
+        done, _ = wait(futures, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            cell = futures.pop(future)
+            failure = _result(future)
+            folders.note_failure(cell, failure)
+            display.finished(cell, failure)
+            write()
+        display.look(futures.values())
 
 
 def _job(cell: Cell, setting: Setting, minutes: float | None) -> Job:

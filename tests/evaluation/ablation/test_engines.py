@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from motion_lab.errors import UsageError
 from motion_lab.evaluation.ablation import engines
 from motion_lab.evaluation.ablation.engines import Job, carry_out, local_engine, ray_engine
 
@@ -103,6 +105,12 @@ def test_a_worker_ends_itself_when_its_starter_is_killed(tmp_path):
     process.stdout.close()
 
 
+def test_a_ray_cluster_that_is_not_there_is_said_at_once():
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match="no cluster answers there"):
+        ray_engine("127.0.0.1:9", gpus=0).__enter__()
+
+
 def test_cells_run_on_a_ray_cluster(job, tmp_path, monkeypatch):
     pytest.importorskip("ray")
     # Ray's workers are to import this very package.
@@ -113,6 +121,8 @@ def test_cells_run_on_a_ray_cluster(job, tmp_path, monkeypatch):
         quick, failing = engine.submit(job("end", "a")), engine.submit(job("fail", "b"))
         assert quick.result(60) == ""
         assert failing.result(60).endswith("it broke")
+        with pytest.raises(UsageError, match="a cell needs 1000 CPU, and the whole cluster has"):
+            engine.submit(replace(job("end"), threads=1000))
         engine.submit(job("wait", "c"))
         wait_for(tmp_path / "c/started")
     wait_for(tmp_path / "c/saved")

@@ -119,6 +119,10 @@ def test_what_a_row_sets_is_checked_before_anything_trains(plan):
         plan("rows: {full: {}, odd: {model.depth: lerned}}").build_models()
     with pytest.raises(UsageError, match=r"row 'odd': .*no argument 'masks'.*'mask'"):
         plan("rows: {odd: {model.motion_decoder.masks: 1}}").build_models()
+    asked = plan("rows: {full: {}}")
+    asked.table.evaluation.metrics = ["lse[lap]"]
+    with pytest.raises(UsageError, match=r"evaluation\.metrics: no metrics called.*'lse\[lab\]'"):
+        asked.build_models()
 
 
 @pytest.mark.parametrize("name", presets("ablation"))
