@@ -67,7 +67,7 @@ class WindowedDeviation(TokenReader):
         through the windows.
         """
         features = self.stem(resize(image, (self.view_size, self.view_size)) * 2 - 1)
-        places, _ = expected_positions(self.find(features), temperature=1.0)
+        places, _ = expected_positions(self.find(features))
         mouth, left, right = places.unbind(1)
         maps = [
             self.frame(features) + self.place(places.flatten(1))[..., None, None],
