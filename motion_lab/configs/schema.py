@@ -104,7 +104,9 @@ class MotionModelConfig:
     sampler: Any = MISSING
     """A scheduler of diffusers, ``ddim`` or ``dpm_solver++``, and its settings."""
     guidance: float = MISSING
-    """Scale of classifier-free guidance when generating; 1 is without."""
+    """Scale of classifier-free guidance by the audio when generating; 1 is without."""
+    past_guidance: float = 1.0
+    """Scale of that by the frames before a window."""
     steps: int = MISSING
     """Denoising steps when generating."""
     audio_drop: float = 0.1
@@ -113,6 +115,8 @@ class MotionModelConfig:
     """Share of training windows without past frames."""
     past_noise: float = 0.2
     """Largest noise on past frames in training, in standard deviations."""
+    own_past: float = 0.0
+    """Share of training windows whose past frames are the model's own prediction."""
 
     def check(self) -> None:
         """Raise ValueError, with its path, for a value that does not make sense."""

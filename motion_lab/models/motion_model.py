@@ -31,9 +31,10 @@ class MotionModel(nn.Module):
     scheduler of diffusers ("ddim", "dpm_solver++", or a mapping of `name` and its settings).
 
     `audio_drop` and `past_drop` are the shares of training windows that see a learned placeholder
-    instead of their audio or past; the first is what guidance (Ho & Salimans, arXiv 2207.12598)
-    needs. Past frames are noised by up to `past_noise` standard deviations, since in use they are
-    the model's own.
+    instead of their audio or past, which guidance (Ho & Salimans, arXiv 2207.12598) needs. In use
+    past frames are the model's own: in training they are noised by up to `past_noise` standard
+    deviations, and in a share `own_past` of the windows predicted by the model itself, so that it
+    learns to come back from its errors.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class MotionModel(nn.Module):
         diffusion_steps: int = 1000,
         sampler: Spec = "dpm_solver++",
         guidance: float = 1.5,
+        past_guidance: float = 1.0,
         steps: int = 10,
         audio_drop: float = 0.1,
         past_drop: float = 0.2,
         past_noise: float = 0.2,
+        own_past: float = 0.0,
     ) -> None:
         super().__init__()
         if not extractors:
@@ -61,8 +64,9 @@ class MotionModel(nn.Module):
                 f"last frames of the one before; got {previous}"
             )
         self.motion_size, self.window, self.previous = motion_size, window, previous
-        self.guidance, self.steps = guidance, steps
-        self.audio_drop, self.past_drop, self.past_noise = audio_drop, past_drop, past_noise
+        self.guidance, self.past_guidance, self.steps = guidance, past_guidance, steps
+        self.audio_drop, self.past_drop = audio_drop, past_drop
+        self.past_noise, self.own_past = past_noise, own_past
         self.scheduler = build_sampler(sampler, diffusion_steps)
         self.frontend: Any = registry.FRONTENDS.build(frontend)
         built = [
@@ -142,17 +146,20 @@ class MotionModel(nn.Module):
             wave: the whole track, (B, T).
             start: the window's first frame within the track, (B,) int64.
             source: MD of the portrait, (B, M).
-            past: deviations of the frames before the window, (B, previous, M).
+            past: deviations of the frames before the window, (B, `history`, M).
 
         Returns:
             position: mean squared error of whitened motion.
             velocity: that of its differences from frame to frame, from the last past frame on.
+            acceleration: that of the differences' differences.
         """
         batch, window = md.shape[:2]
-        clean, before = self.normalise(md), self.normalise(past)
+        clean, history = self.normalise(md), self.normalise(past)
+        before = history[:, -self.previous :]
         rows = torch.arange(batch, device=md.device)[:, None]
         frames = start[:, None] + torch.arange(window, device=md.device)
-        audio = self.listen(wave)[rows, frames]
+        heard = self.listen(wave)
+        audio = heard[rows, frames]
 
         def chosen(share: float) -> Tensor:
             return torch.rand(batch, 1, 1, device=md.device) < share
@@ -160,16 +167,40 @@ class MotionModel(nn.Module):
         audio = torch.where(chosen(self.audio_drop), self.null_audio, audio)
         level = self.past_noise * torch.rand(batch, 1, 1, device=md.device)
         shown = before + level * torch.randn_like(before)
+        if self.own_past:
+            # Where the track reaches back so far.
+            known = chosen(self.own_past) & (start >= window)[:, None, None]
+            earlier = heard[rows, (frames - window).clamp(min=0)]
+            shown = torch.where(known, self._own_past(history, earlier, source), shown)
         shown = torch.where(chosen(self.past_drop), self.null_past, shown)
 
-        t = torch.randint(len(self.alphas), (batch,), device=md.device)
-        alpha = self.alphas[t][:, None, None]
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn_like(clean)
+        noisy, t = self._noised(clean)
         predicted = self._clean(noisy, t, audio, self._source(source), shown)
-        return {
-            "position": F.mse_loss(predicted, clean),
-            "velocity": F.mse_loss(_steps(before, predicted), _steps(before, clean)),
-        }
+        terms = {"position": F.mse_loss(predicted, clean)}
+        made, true = (torch.cat([before, motion], 1) for motion in (predicted, clean))
+        for name, order in (("velocity", 1), ("acceleration", 2)):
+            a, b = (motion[:, -window - order :].diff(order, 1) for motion in (made, true))
+            terms[name] = F.mse_loss(a, b)
+        return terms
+
+    @property
+    def history(self) -> int:
+        """How many frames before a window training wants to know."""
+        return self.previous + (self.window if self.own_past else 0)
+
+    @torch.no_grad()
+    def _own_past(self, history: Tensor, audio: Tensor, source: Tensor) -> Tensor:
+        """The last frames of the window before, as the model itself would have predicted them."""
+        past, clean = history.split((self.previous, self.window), dim=1)
+        noisy, t = self._noised(clean)
+        predicted = self._clean(noisy, t, audio, self._source(source), past)
+        return predicted[:, -self.previous :]
+
+    def _noised(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean motion (B, W, M) after a random number of diffusion steps (B,), and that number."""
+        t = torch.randint(len(self.alphas), (len(clean),), device=clean.device)
+        alpha = self.alphas[t][:, None, None]
+        return alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn_like(clean), t
 
     @torch.no_grad()
     def generate(
@@ -179,6 +210,7 @@ class MotionModel(nn.Module):
         *,
         steps: int | None = None,
         guidance: float | None = None,
+        past_guidance: float | None = None,
         mean: bool = False,
         generator: torch.Generator | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -195,6 +227,7 @@ class MotionModel(nn.Module):
             steps: denoising steps a window; None for the model's own number.
             guidance: scale of what the audio adds to the prediction; 1 for none, None for the
                 model's own.
+            past_guidance: scale of what the frames before a window add, likewise.
             mean: give the expected motion instead of a sample: one step, no randomness, calmer
                 than a living head.
             generator: source of all randomness; the same state gives the same motion.
@@ -204,7 +237,10 @@ class MotionModel(nn.Module):
             Deviations from the source's MD, (B, ceil(T / 640), M), 25 a second.
         """
         steps = self.steps if steps is None else steps
-        guidance = self.guidance if guidance is None else guidance
+        scales = (
+            self.guidance if guidance is None else guidance,
+            self.past_guidance if past_guidance is None else past_guidance,
+        )
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         if source_motion.shape != (len(wave), self.motion_size):
@@ -226,7 +262,7 @@ class MotionModel(nn.Module):
             def predict(
                 noisy: Tensor, t: Tensor, heard: Tensor = heard, past: Tensor = past
             ) -> Tensor:
-                return self._predict(noisy, t, heard, source, past, guidance)
+                return self._predict(noisy, t, heard, source, past, *scales)
 
             def tick(step: int, index: int = index) -> None:
                 if progress is not None:
@@ -259,21 +295,39 @@ class MotionModel(nn.Module):
         return motion
 
     def _predict(
-        self, noisy: Tensor, t: Tensor, audio: Tensor, source: Tensor, past: Tensor, guidance: float
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        audio: Tensor,
+        source: Tensor,
+        past: Tensor,
+        guidance: float,
+        past_guidance: float,
     ) -> Tensor:
-        """The denoiser's x0; with guidance, both branches in one batch."""
-        t = t.expand(len(noisy))
-        if guidance == 1:
-            return self._clean(noisy, t, audio, source, past)
+        """The denoiser's x0; with guidance, all branches in one batch.
+
+        Two conditions with a scale each, as in Brooks, Holynski and Efros (arXiv 2211.09800): what
+        the past adds to nothing, and what the audio adds to the past.
+        """
+        conditions = [(audio, past)]
         deaf = self.null_audio.expand_as(audio)
-        heard, unheard = self._clean(
-            noisy.repeat(2, 1, 1),
-            t.repeat(2),
-            torch.cat([audio, deaf]),
-            source.repeat(2, 1),
-            past.repeat(2, 1, 1),
-        ).chunk(2)
-        return unheard + guidance * (heard - unheard)
+        if (guidance, past_guidance) != (1, 1):
+            conditions.append((deaf, past))
+        if past_guidance != 1:
+            conditions.append((deaf, self.null_past.expand_as(past)))
+        count = len(conditions)
+        full, *less = self._clean(
+            noisy.repeat(count, 1, 1),
+            t.expand(count * len(noisy)),
+            torch.cat([each for each, _ in conditions]),
+            source.repeat(count, 1),
+            torch.cat([each for _, each in conditions]),
+        ).chunk(count)
+        # What a condition adds is in the full prediction once already.
+        scales = (guidance, past_guidance)
+        for richer, poorer, scale in zip((full, *less), less, scales, strict=False):
+            full = full + (scale - 1) * (richer - poorer)
+        return full
 
     def _clean(self, noisy: Tensor, *conditions: Tensor) -> Tensor:
         predicted = self.backbone(noisy, *conditions)
@@ -282,10 +336,6 @@ class MotionModel(nn.Module):
 
     def _source(self, source: Tensor) -> Tensor:
         return (source - self.source_mean) / self.source_scale
-
-
-def _steps(past: Tensor, motion: Tensor) -> Tensor:
-    return torch.cat([past[:, -1:], motion], dim=1).diff(dim=1)
 
 
 def build_sampler(spec: Spec, diffusion_steps: int) -> Any:

@@ -22,24 +22,23 @@ OPENINGS = 0.15
 # A batch's tracks are up to this many windows long, so that the extractors meet tracks of many
 # lengths and a window at any place in them.
 LONGEST = 3
-LOSSES = ("position", "velocity")
+LOSSES = ("position", "velocity", "acceleration")
 
 
 class MotionTask:
     """What the training loop needs of stage 2 (see :class:`motion_lab.training.loop.Task`).
 
     The data set (:class:`motion_lab.training.motion_data.MotionData`) is made on its first use and
-    kept in a folder named after the base weights. `training.losses` weighs `position` and
-    `velocity`.
+    kept in a folder named after the base weights. `training.losses` weighs :data:`LOSSES`.
     """
 
     def __init__(self, config: Any, device: torch.device) -> None:
         self.device = device
         self.seed, self.batch_size = config.training.seed, config.training.batch_size
         self.weights = dict(config.training.losses)
-        if sorted(self.weights) != sorted(LOSSES):
+        if not self.weights or not set(self.weights) <= set(LOSSES):
             raise UsageError(
-                f"training.losses must weigh {' and '.join(LOSSES)}, got {self.weights}"
+                f"training.losses must weigh some of {', '.join(LOSSES)}, got {self.weights}"
             )
         base = load_base_model(config.data.base, device)
         if base.motion_size != config.model["motion_size"]:
@@ -70,7 +69,7 @@ class MotionTask:
     def batch(self, step: int) -> dict[str, Tensor]:
         """Batch `step`, the arguments of `training_loss`: a function of (seed, step) alone."""
         rng = np.random.default_rng([self.seed, step])
-        window, previous = self.model.window, self.model.previous
+        window, history = self.model.window, self.model.history
         clips = [self.train[i] for i in rng.integers(len(self.train), size=self.batch_size)]
         longest = min(*(len(clip.deviation) for clip in clips), LONGEST * window)
         length = int(rng.integers(window, longest + 1))
@@ -80,12 +79,13 @@ class MotionTask:
             first = 0 if opens else int(rng.integers(len(clip.deviation) - length + 1))
             start = 0 if opens else int(rng.integers(length - window + 1))
             # Before its first frame the head rests as in the portrait.
-            known = np.concatenate([np.zeros_like(clip.deviation[:previous]), clip.deviation])
-            seen = known[first + start : first + start + previous + window]
+            rest = np.zeros((history, clip.deviation.shape[1]), np.float32)
+            known = np.concatenate([rest, clip.deviation])
+            seen = known[first + start : first + start + history + window]
             rows.append(
                 {
-                    "md": seen[previous:],
-                    "past": seen[:previous],
+                    "md": seen[history:],
+                    "past": seen[:history],
                     "wave": recorded(clip.wave[first * FRAME : (first + length) * FRAME], rng),
                     "source": clip.source,
                     "start": np.asarray(start),
@@ -95,7 +95,7 @@ class MotionTask:
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         terms = self.model.training_loss(**batch)
-        total = sum((self.weights[name] * terms[name] for name in LOSSES), torch.zeros(()))
+        total = sum((scale * terms[name] for name, scale in self.weights.items()), torch.zeros(()))
         return total, {name: term.detach() for name, term in terms.items()}
 
     def validate(self) -> dict[str, float]:

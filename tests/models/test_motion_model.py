@@ -104,6 +104,24 @@ def test_guidance_weighs_what_the_audio_adds(sampler: str) -> None:
     torch.testing.assert_close(motion, unheard + 3 * (heard - unheard), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("guidance", "past_guidance"), [(3, 1), (1, 2), (3, 0.5)])
+def test_audio_and_past_have_a_scale_each(guidance: float, past_guidance: float) -> None:
+    lab = model()
+    torch.nn.init.normal_(lab.null_past)
+    lab.backbone = Denoiser(
+        lambda audio, past, **_: audio[..., :6] + past.sum((1, 2))[:, None, None]
+    )
+    wave = sound(1, 640 * 8)
+    motion = lab.generate(
+        wave, torch.zeros(1, 6), steps=1, guidance=guidance, past_guidance=past_guidance
+    )
+    with torch.no_grad():
+        heard, unheard = lab.listen(wave)[..., :6], lab.null_audio[:6]
+        rest, nothing = lab.normalise(torch.zeros(4, 6)).sum(), lab.null_past.sum()
+    by_hand = unheard + nothing + past_guidance * (rest - nothing) + guidance * (heard - unheard)
+    torch.testing.assert_close(motion, by_hand, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "dpm_solver++"])
 @pytest.mark.parametrize("spread", [0.3, 1.5])
 def test_sampling_draws_from_the_distribution_that_the_denoiser_knows(
@@ -160,6 +178,34 @@ def test_training_shows_the_window_its_own_frames_of_audio() -> None:
     assert terms["velocity"].item() == pytest.approx(
         torch.cat([md[:, :1], steps[:, 1:]], 1).square().mean().item(), rel=1e-5
     )
+
+
+def test_acceleration_is_the_change_of_the_steps() -> None:
+    lab = model(audio_drop=0.0, past_drop=0.0, past_noise=0.0)
+    lab.backbone = Denoiser(lambda noisy, **_: torch.zeros_like(noisy))
+    # Still in the past, then one jump by 3 that stays: changes of +3 and -3 among 8.
+    md = torch.full((1, 8, 6), 3.0)
+    md[:, :2] = 0
+    start, rest = torch.tensor([0]), torch.zeros(1, 4, 6)
+    terms = lab.training_loss(md, sound(1, 640 * 8), start, torch.zeros(1, 6), rest)
+    assert terms["velocity"].item() == pytest.approx(9 / 8)
+    assert terms["acceleration"].item() == pytest.approx(18 / 8)
+
+
+def test_it_sees_its_own_predictions_where_the_track_reaches_back() -> None:
+    lab = model(own_past=1.0, audio_drop=0.0, past_drop=0.0, past_noise=0.0)
+    assert lab.history == 12
+    lab.listen = lambda wave: torch.arange(20.0)[None, :, None].expand(len(wave), 20, 24)
+    # Answers with the frame's number: what it predicts tells which frames it was asked for.
+    lab.backbone = Denoiser(lambda audio, **_: audio[..., :6])
+    start, past = torch.tensor([3, 8, 11]), torch.randn(3, 12, 6)
+    lab.training_loss(torch.randn(3, 8, 6), sound(3, 640 * 20), start, torch.randn(3, 6), past)
+    before, now = lab.backbone.calls
+    torch.testing.assert_close(before["past"], past[:, :4])
+    torch.testing.assert_close(before["audio"][1:, 0, 0], torch.tensor([0.0, 3.0]))
+    torch.testing.assert_close(now["past"][0], past[0, -4:])
+    own = torch.stack([torch.arange(4.0, 8), torch.arange(7.0, 11)])
+    torch.testing.assert_close(now["past"][1:, :, 0], own)
 
 
 def test_conditions_are_dropped_and_noised_in_the_stated_shares() -> None:

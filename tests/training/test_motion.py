@@ -164,7 +164,7 @@ def test_pictures_show_tracks(config: Config) -> None:
     [
         ("model.window=80", "shorter than model.window"),
         ("model.motion_size=16", "set model.motion_size to that"),
-        ("training.losses={position: 1.0}", "position and velocity"),
+        ("training.losses={place: 1.0}", "some of position, velocity"),
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_refused(
