@@ -13,6 +13,7 @@ from motion_lab.errors import MotionLabError, UsageError
 
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNFINISHED = ".motion-lab-*.part"
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             f"{path} cannot be written: there is no folder {path.parent}. Create it or choose "
             "another place."
         )
-    temporary = path.parent / f".motion-lab-{secrets.token_hex(6)}.part"
+    temporary = path.parent / _UNFINISHED.replace("*", secrets.token_hex(6))
     try:
         with clear_write_errors(path):
             temporary.touch(exist_ok=False)
@@ -46,6 +47,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of :func:`whole_file`, where nobody else is writing."""
+    for path in folder.glob(_UNFINISHED):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

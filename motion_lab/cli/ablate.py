@@ -118,7 +118,8 @@ def ablate(
         jobs=jobs,
         threads=threads,
         ray=ray,
-        device=str(resolve_device(device)),
+        # Of a cluster, the machine of a cell decides what it has.
+        device=device if ray else str(resolve_device(device)),
         plugins=plugin or [],
         evaluate_again=evaluate_again,
     )

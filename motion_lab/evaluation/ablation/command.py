@@ -31,12 +31,12 @@ def run_table(
     """Carry out a table, print it, and say whether every cell has its scores."""
     plan = load_plan(table, overrides)
     if ray is None:
-        engine = engines.local_engine(jobs)
-        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+        engine, processors = engines.local_engine(jobs), os.cpu_count() or 1
+        threads = threads or max(1, processors // jobs)
+        setting = Setting(device, threads, processors, tuple(plugins), evaluate_again)
     else:
-        engine = engines.ray_engine(ray, gpus=int(device.startswith("cuda")))
-        threads = threads or 1
-    setting = Setting(device, threads, tuple(plugins), evaluate_again)
+        engine, threads = engines.ray_engine(ray, gpus=int(device.startswith("cuda"))), threads or 1
+        setting = Setting(device, threads, threads, tuple(plugins), evaluate_again)
     command = ["motion-lab", "ablate", table, *overrides]
     command += ["--jobs", str(jobs)] if ray is None else ["--ray", ray]
     for plugin in plugins:

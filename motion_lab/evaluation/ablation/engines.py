@@ -185,8 +185,8 @@ def ray_engine(address: str, gpus: int) -> Iterator[Engine]:
     try:
         yield OnRay()
     finally:
-        # Interrupts each call of carry_out, which ends its worker.
-        for each in running:
+        for each in running:  # interrupts each call of carry_out, which ends its worker
             ray.cancel(each, force=False)
-        ray.wait(running, num_returns=len(running), timeout=_SAVE_SECONDS)
+        if running:
+            ray.wait(running, num_returns=len(running), timeout=_SAVE_SECONDS)
         ray.shutdown()

@@ -15,12 +15,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeft
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.evaluation.ablation import folders, tables
-from motion_lab.evaluation.ablation.engines import Engine, Job, carry_out
+from motion_lab.evaluation.ablation.engines import Engine, Job
 from motion_lab.evaluation.ablation.plan import Cell, Plan
 from motion_lab.evaluation.ablation.plots import plot
 from motion_lab.evaluation.ablation.results import Results, gather
@@ -39,6 +45,8 @@ class Setting:
     device: str = "cpu"
     threads: int = 1
     """CPU threads of each worker."""
+    data_threads: int = 1
+    """CPU threads of the one that makes the data, before there are others."""
     plugins: tuple[Path, ...] = ()
     evaluate_again: bool = False
     """Score trained cells anew."""
@@ -81,7 +89,6 @@ def ablate(
         for cell in cells:
             folders.set_up(cell, evaluate_again=setting.evaluate_again)
         todo = [cell for cell in cells if not folders.status(cell).scored]
-        _make_data(todo, setting, console)
 
         def write() -> Results:
             results = gather(plan, cells, parameters)
@@ -89,8 +96,11 @@ def ablate(
             return results
 
         try:
-            with engine as workers, _Display(cells, console) as display:
-                _train_and_score(todo, workers, setting, plan.table.minutes, display, write)
+            if todo:
+                with engine as workers:
+                    _make_data(todo, workers, setting, console)
+                    with _Display(cells, console) as display:
+                        _train_and_score(todo, workers, setting, plan.table.minutes, display, write)
         except (KeyboardInterrupt, SystemExit):
             console.print("Stopped; what is trained is saved. The same command goes on from there.")
             raise
@@ -134,7 +144,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make_data(cells: Sequence[Cell], setting: Setting, console: Console) -> None:
+def _make_data(cells: Sequence[Cell], engine: Engine, setting: Setting, console: Console) -> None:
     """Each data set once, before cells meet over it."""
     first: dict[str, Cell] = {}
     for cell in cells:
@@ -143,8 +153,8 @@ def _make_data(cells: Sequence[Cell], setting: Setting, console: Console) -> Non
     for number, cell in enumerate(first.values(), 1):
         with console.status(f"Making data set {number} of {len(first)} (kept for later runs)"):
             arguments = ("--prepare", *setting.arguments())
-            job = Job(cell.folder, arguments, os.cpu_count() or 1, None, Path.cwd())
-            failure = carry_out(job)
+            job = Job(cell.folder, arguments, setting.data_threads, None, Path.cwd())
+            failure = _result(engine.submit(job))
         if failure:
             raise MotionLabError(f"the data of {cell.name!r} could not be made: {failure}")
 
@@ -204,7 +214,7 @@ class _Display:
             TextColumn("{task.fields[where]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeLeft(),
+            TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )

@@ -22,6 +22,7 @@ import yaml
 
 import registry
 from motion_lab.errors import MotionLabError
+from motion_lab.files import remove_unfinished
 from registry import RegistryError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def main() -> None:
         for path in given.plugin:
             registry.load_plugin(path)
         with _alone(given.folder):
+            remove_unfinished(given.folder)
             (prepare if given.prepare else work)(given.folder, given.device)
     except (MotionLabError, RegistryError) as error:
         sys.exit(f"motion-lab: {error}")

@@ -30,12 +30,15 @@ metrics: {psnr: higher, probe_r2.yaw: higher}
 class Workers:
     """An engine whose workers train nothing: they leave what real ones leave."""
 
-    def __init__(self, fails=()):
-        self.fails, self.worked = fails, []
+    def __init__(self, fails=(), data=""):
+        self.fails, self.data, self.worked = fails, data, []
 
     def submit(self, job):
-        self.worked.append("/".join(job.folder.parts[-2:]))
         future = Future()
+        if "--prepare" in job.arguments:
+            future.set_result(self.data)
+            return future
+        self.worked.append("/".join(job.folder.parts[-2:]))
         if self.worked[-1] in self.fails:
             future.set_result("exit code 1\nit broke")
             return future
@@ -55,12 +58,11 @@ def leave_state(folder, step):
 @pytest.fixture
 def go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "carry_out", lambda job: "")  # makes no data
     monkeypatch.setattr(run, "plot", lambda results, path: path.write_text("drawn"))
 
-    def ablation(table=TABLE, fails=(), again=False):
+    def ablation(table=TABLE, fails=(), again=False, data=""):
         (tmp_path / "table.yaml").write_text(table)
-        workers = Workers(fails)
+        workers = Workers(fails, data)
         setting = Setting(evaluate_again=again)
         plan = load_plan("table.yaml")
         results = ablate(plan, tmp_path / "out", nullcontext(workers), setting, ["motion-lab"])
@@ -89,6 +91,12 @@ def test_a_failed_cell_is_survived_named_and_tried_again(go, tmp_path):
     assert worked == ["full/seed1"]
     assert not results.rows[0].failures
     assert "it broke" not in (tmp_path / "out/table.md").read_text()
+
+
+def test_without_data_nothing_is_trained(go):
+    with pytest.raises(MotionLabError, match="data of 'full, seed 0' could not be made: no disk"):
+        go(data="no disk")
+    assert go()[0] == ALL
 
 
 def test_a_new_seed_or_row_trains_only_itself(go):
