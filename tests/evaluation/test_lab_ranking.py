@@ -20,6 +20,7 @@ def crowd():
     [
         ("wrong words", "lse[lab]", "lse_d[lab]"),
         ("wrong words", "lse[lab]", "lse_c[lab]"),
+        ("late sound", "lse[lab]", "lse_offset[lab]"),
         ("blurred", "fid[lab]", "fid[lab]"),
         ("blurred", "lpips[lab]", "lpips[lab]"),
         ("frozen", "akd[lab]", "akd[lab]"),

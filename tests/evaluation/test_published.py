@@ -180,7 +180,8 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
 
 def test_syncnet_has_the_published_structure(tmp_path):
     file = tmp_path / "syncnet_v2.model"
-    torch.save(OrderedDict(syncnet_state()), file)
+    # The published file is older than the present format.
+    torch.save(OrderedDict(syncnet_state()), file, _use_new_zipfile_serialization=False)
     network = syncnet.load(file)
     assert network.lips(torch.rand(1, 3, 5, 224, 224)).shape == (1, 1024)
     assert network.voice(torch.rand(2, 1, 13, 20)).shape == (2, 1024)

@@ -112,5 +112,5 @@ def test_a_clip_without_sound_is_refused(lse):
 
 def test_all_silent_is_an_error(lse):
     clip = talking(50)
-    with pytest.raises(UsageError, match="of 1 tries none could be scored"):
+    with pytest.raises(UsageError, match="of 1 clips 1 are silent"):
         measure({"lse": lse}, [(Clip(clip.frames, torch.zeros_like(clip.wave)), None)])

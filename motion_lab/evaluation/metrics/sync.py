@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motion_lab.data.audio import SAMPLES_PER_FRAME, SILENCE
+from motion_lab.errors import UsageError
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
 from motion_lab.evaluation.lab import landmarks
@@ -109,8 +110,12 @@ class _Lse(ABC):
 
     def compute(self) -> dict[str, float]:
         """Means over clips, and how many were scored and dropped."""
-        for mean in self._means:
-            mean.dropped = self._silent + self._short
+        if not self._means[0].count:
+            raise UsageError(
+                f"{next(iter(self.scores))} could not be measured: of {self._silent + self._short} "
+                f"clips {self._silent} are silent, and {self._short} show no face for {_SHORTEST} "
+                "windows on end. Give longer videos with speech, or leave it out."
+            )
         values = {
             name: mean.value(name) for name, mean in zip(self.scores, self._means, strict=True)
         }
