@@ -2,6 +2,8 @@
 
 Regions of the latter: one for all ("dense"), 4 or 16 runs of equal length, and 8 that lie scattered
 ("mixed"), where every token draws its region; these also with a plan, made before the clock starts.
+`region_attention_density` is the sweep over the number of regions, for
+`python -m benchmarks plot --against-work`.
 """
 
 from __future__ import annotations
@@ -158,6 +160,18 @@ def _xformers(inputs: Inputs) -> Callable[[], Output]:
     return lambda: memory_efficient_attention(q, k, v, attn_bias=bias).transpose(1, 2)
 
 
+_OURS = native("region_attention", region_attention)
+_PEERS = (
+    Contender("sdpa", _sdpa),
+    Contender("flex", _flex, peers.flex_missing),
+    Contender("xformers", _xformers, peers.gpu_package("xformers.ops")),
+)
+
+
+def _reference(inputs: Inputs) -> Output:
+    return region_attention(**inputs, backend="reference")
+
+
 OPS = (
     Op(
         "region_attention",
@@ -191,12 +205,23 @@ OPS = (
                 )
             ),
         ),
-        native("region_attention", region_attention),
-        lambda inputs: region_attention(**inputs, backend="reference"),
-        (
-            Contender("sdpa", _sdpa),
-            Contender("flex", _flex, peers.flex_missing),
-            Contender("xformers", _xformers, peers.gpu_package("xformers.ops")),
+        _OURS,
+        _reference,
+        _PEERS,
+    ),
+    Op(
+        "region_attention_density",
+        tuple(
+            _case(f"{series}-{count}", (1, 8, 1024, 64), regions(count), planned=planned)
+            for series, regions, planned in (
+                ("runs", _runs, False),
+                ("scattered", _mixed, False),
+                ("scattered with a plan", _mixed, True),
+            )
+            for count in (1, 2, 4, 8, 16, 32)
         ),
+        _OURS,
+        _reference,
+        _PEERS,
     ),
 )

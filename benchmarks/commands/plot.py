@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from motion_lab.files import whole_file
 
 _MISSING = "No picture: matplotlib is not installed. pip install 'motion-lab[eval]' mends that."
 
-_EPILOG = """example:
-  python -m benchmarks plot out/benchmarks/before.jsonl -o before.png"""
+_EPILOG = """examples:
+  python -m benchmarks plot out/benchmarks/before.jsonl -o before.png
+  python -m benchmarks plot density.jsonl -o density.png --against-work"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,20 +30,26 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.png")
+    parser.add_argument(
+        "--against-work",
+        action="store_true",
+        help="draw each contender's time against the work, in shares of the op's largest case",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".png":
         raise UsageError(f"--output {arguments.output}: let the name of the picture end in .png.")
-    said = picture(results.read(arguments.file), arguments.output)
+    draw = _draw_curves if arguments.against_work else _draw_bars
+    said = picture(results.read(arguments.file), arguments.output, draw)
     if said == _MISSING:
         raise MotionLabError(said)
     print(said)
     return 0
 
 
-def picture(file: File, output: Path) -> str:
+def picture(file: File, output: Path, draw: Callable[[File, list[Row]], Any] | None = None) -> str:
     """Draws the file where matplotlib is, and gives a line that says what was done."""
     try:
         import matplotlib
@@ -51,12 +59,55 @@ def picture(file: File, output: Path) -> str:
     drawn = [row for row in file.rows if row.who == "ours" and row.status == "measured"]
     if not drawn:
         return "No picture: nothing of ours was measured."
+    from matplotlib import pyplot
+
+    figure = (draw or _draw_bars)(file, drawn)
+    run = file.run
+    where = run.gpu if drawn[-1].device == "cuda" else f"{run.cpu}, {run.threads} threads"
+    figure.suptitle(f"Motion Lab {run.motion_lab} · {where} · torch {run.torch} · {run.date[:10]}")
     with whole_file(output) as unfinished:
-        _draw(file, drawn, unfinished)
+        figure.savefig(unfinished, format="png", dpi=110)
+    pyplot.close(figure)
     return f"Picture: {output}"
 
 
-def _draw(file: File, ours: list[Row], output: Path) -> None:
+def curves(rows: list[Row]) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """For each contender and series of cases the work, in shares of the largest case of all rows,
+    and the milliseconds it took. Cases of a series differ in what follows the last hyphen of their
+    names.
+    """
+    measured = [row for row in rows if row.seconds and row.flops]
+    largest = max((row.flops or 0 for row in measured), default=1)
+    lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in measured:
+        line = lines.setdefault((row.who, row.case.rpartition("-")[0]), [])
+        line.append(((row.flops or 0) / largest, 1e3 * (row.seconds or 0)))
+    return {name: sorted(line) for name, line in lines.items()}
+
+
+def _draw_curves(file: File, ours: list[Row]) -> Any:
+    """A panel an op and pass."""
+    from matplotlib import pyplot
+
+    panels = dict.fromkeys((row.op, row.passes) for row in ours)
+    figure, grid = pyplot.subplots(
+        1, len(panels), figsize=(6 * len(panels), 4.5), layout="constrained", squeeze=False
+    )
+    for axes, panel in zip(grid[0], panels, strict=True):
+        rows = [row for row in file.rows if (row.op, row.passes) == panel]
+        for (who, series), line in curves(rows).items():
+            style = "o-" if who == "ours" else "s--"
+            x, y = zip(*line, strict=True)
+            axes.loglog(x, y, style, label=f"{who}, {series}", markersize=4)
+        axes.set_title(" ".join(panel), fontsize=10)
+        axes.set_xlabel("work, share of the largest case")
+        axes.set_ylabel("milliseconds")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def _draw_bars(file: File, ours: list[Row]) -> Any:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(
@@ -77,11 +128,7 @@ def _draw(file: File, ours: list[Row], output: Path) -> None:
         axes.grid(axis="x", alpha=0.3)
         for place in new_op:
             axes.axhline(place, color="grey", linewidth=0.6)
-    run = file.run
-    where = run.gpu if ours[-1].device == "cuda" else f"{run.cpu}, {run.threads} threads"
-    figure.suptitle(f"Motion Lab {run.motion_lab} · {where} · torch {run.torch} · {run.date[:10]}")
-    figure.savefig(output, format="png", dpi=110)
-    pyplot.close(figure)
+    return figure
 
 
 def _draw_peers(axes: Any, peers: list[Row], places: dict[tuple[str, ...], int]) -> None:

@@ -1,12 +1,13 @@
 """The smallest cases of every op, really run: ours and torch give right results."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmarks import peers, selective_scan
-from benchmarks.commands import run
+from benchmarks.commands import plot, run
 from benchmarks.harness import results
 from benchmarks.harness.case import FORWARD, Setting
 from benchmarks.harness.timing import Budget
@@ -34,6 +35,24 @@ def test_a_case_runs_and_everybody_here_is_right(lab, tmp_path, monkeypatch, op)
     assert {row.who for row in found} == {"ours", *peers}
     assert {row.status for row in found} == {"measured"}, said
     assert max(map(len, said.splitlines())) <= 120
+
+
+def test_a_sweep_is_drawn_as_time_against_work(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "QUICK", Budget(seconds=0, least=2, most=2))
+    cases = ("--case", "runs-32", "--case", "scattered with a plan-32")
+    command = ("run", "region_attention_density", *cases, "--quick", "--output", "out.jsonl")
+    status, said = lab.command(*command, "--peers", "sdpa")
+    assert status == 0, said
+    rows = [row for row in results.read(tmp_path / "out.jsonl").rows if row.passes == FORWARD]
+    lines = plot.curves([*rows, replace(rows[0], case="runs-1", flops=32 * rows[0].flops)])
+    assert set(lines) == {
+        (who, series) for who in ("ours", "sdpa") for series in ("runs", "scattered with a plan")
+    }
+    assert [share for share, _ in lines["ours", "runs"]] == [1 / 32, 1]
+    assert lines["ours", "runs"][0][1] == 1e3 * rows[0].seconds
+    status, said = lab.command("plot", "out.jsonl", "-o", "out.png", "--against-work")
+    assert status == 0, said
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_profile_writes_a_trace_and_prints_the_commands_that_look_deeper(lab, tmp_path):
