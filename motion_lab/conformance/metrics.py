@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from motion_lab.conformance.kinds import Subject
+from motion_lab.conformance.kinds import FRAME, Subject
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_motion
 from motion_lab.data.synthetic.parameters import MOTION
@@ -118,7 +118,7 @@ def _rendered() -> list[Pair]:
     for _ in range(2):
         motion = sample_motion(rng, FRAMES, strength=0.5)
         frames = render(sample_identity(rng), motion, SIZE, channels=("image",)).image
-        loud = np.repeat(0.02 + 0.3 * motion[:, MOTION.index("jaw")], 640)
+        loud = np.repeat(0.02 + 0.3 * motion[:, MOTION.index("jaw")], FRAME)
         wave = torch.from_numpy((loud * rng.standard_normal(len(loud))).astype(np.float32))
         true = torch.from_numpy(frames).movedim(-1, 1).contiguous()
         noise = torch.from_numpy(rng.normal(0, 12, true.shape)).round()

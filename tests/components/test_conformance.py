@@ -7,7 +7,7 @@ import pytest
 import registry
 from motion_lab.conformance import CHECKED_KINDS, Subject, checks_for
 
-SETTINGS = {("datasets", "talking_heads"): {"clips": 2, "held_out": 1, "frames": 30}}
+SETTINGS = {("datasets", "talking_heads"): {"clips": 2, "held_out": 1, "frames": 12}}
 SPEECH_MODELS = ("wav2vec2", "hubert")  # their folders come from a fixture
 
 
