@@ -205,4 +205,10 @@ class Registry:
         near = get_close_matches(str(name), self._entries, n=3, cutoff=0.5)
         known = ", ".join(sorted(self._entries)) or "none"
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        return f"no {self.kind} called {name!r}.{hint} Registered: {known}."
+        # Imported here: plugins are loaded into registries.
+        from registry.plugins import set_aside
+
+        aside = "".join(
+            f" Plugin {each!r} is set aside, {why}." for each, why in set_aside().items()
+        )
+        return f"no {self.kind} called {name!r}.{hint} Registered: {known}.{aside}"

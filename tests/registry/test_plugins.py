@@ -130,6 +130,12 @@ messages = [str(w.message) for w in caught]
 for name, (_, reason) in {BROKEN!r}.items():
     assert name in set_aside()[name] and reason in set_aside()[name], set_aside()
     assert any(f"plugin {{name!r}} is set aside" in m and reason in m for m in messages), messages
+try:
+    EXTRACTORS.build("from_the_crashed_one")
+except Exception as error:
+    assert "Plugin 'crash' is set aside, crash: RuntimeError: broken inside" in str(error), error
+else:
+    raise SystemExit("a component of a plugin that crashed was built")
 assert len(set_aside()) == len(messages) == {len(BROKEN)}
 from motion_lab import cli
 try:
