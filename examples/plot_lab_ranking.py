@@ -14,7 +14,7 @@ from motion_lab.evaluation.lab.ranking import COURSES, run, talkers
 METRICS = ["lse[lab]", "fid[lab]", "lpips[lab]", "fvd[lab]", "csim[lab]", "akd[lab]"]
 SHOWN = {
     "wrong words": ("lse_d[lab]", "lse_c[lab]"),
-    "late sound": ("lse_d[lab]", "lse_c[lab]"),
+    "late sound": ("lse_offset[lab]", "lse_d[lab]"),
     "blurred": ("fid[lab]", "lpips[lab]"),
     "frozen": ("fvd[lab]", "akd[lab]"),
     "another person": ("csim[lab]", "fid[lab]"),

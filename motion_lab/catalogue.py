@@ -265,6 +265,12 @@ declare(
 )
 declare(
     "metrics",
+    "fvd[lab]",
+    "motion_lab.evaluation.metrics.frechet:FvdLab",
+    summary="distance of distributions of motion, by the shipped network",
+)
+declare(
+    "metrics",
     "lse",
     "motion_lab.evaluation.metrics.sync:Lse",
     summary="lip sync, LSE-D and LSE-C, SyncNet from a file",

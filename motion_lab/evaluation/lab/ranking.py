@@ -141,7 +141,7 @@ class Course(NamedTuple):
 
 
 COURSES: dict[str, Course] = {
-    "wrong words": Course(wrong_words, (0, 0.33, 0.67, 1), "share of the sound"),
+    "wrong words": Course(wrong_words, (0, 0.2, 0.4, 1), "share of the sound"),
     "late sound": Course(late_sound, (0, 2, 4, 8), "frames"),
     "blurred": Course(blurred, (0, 0.5, 1, 2), "% of the width"),
     "frozen": Course(frozen, (0, 0.3, 0.6, 0.9), "share of the time"),
