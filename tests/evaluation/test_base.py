@@ -124,6 +124,7 @@ def test_the_command_prints_a_table_and_writes_every_score(checkpoint, tmp_path)
     assert set(scores["probe_r2"]) == set(PROBED)
     assert result.protocol["identities"] == 2
     assert len(result.made["sha256"]) == 64
+    assert result.better["psnr"] == "higher"
     assert {"psnr", "psnr_copy", "psnr_affine", "psnr_own_motion", "sharpness"} < set(scores)
     for name in set(scores) - {"probe_r2"}:
         assert name in done.stdout
