@@ -38,6 +38,7 @@ TABLE_METRICS = tuple(
     name for name in ("fid[lab]", "fvd[lab]", "div[lab]", "tgd", "lse[lab]") if name in METRICS
 )
 """The columns of the paper's table IV, measured by what ships."""
+
 _BASE_BETTER = {
     "psnr": "higher",
     "psnr_mouth": "higher",
