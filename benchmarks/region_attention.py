@@ -212,7 +212,13 @@ OPS = (
     Op(
         "region_attention_density",
         tuple(
-            _case(f"{series}-{count}", (1, 8, 1024, 64), regions(count), planned=planned)
+            _case(
+                f"{series}-{count}",
+                (1, 8, 1024, 64),
+                regions(count),
+                planned=planned,
+                quick=series == "runs" and count == 4,
+            )
             for series, regions, planned in (
                 ("runs", _runs, False),
                 ("scattered", _mixed, False),
