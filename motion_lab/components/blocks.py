@@ -20,6 +20,17 @@ class ConvBlock(nn.Sequential):
         )
 
 
+class ConvBlock1d(nn.Sequential):
+    """Convolution over three, batch norm, SiLU: (B, inputs, T) → (B, outputs, T/stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv1d(inputs, outputs, 3, stride, dilation, dilation, bias=False),
+            nn.BatchNorm1d(outputs),
+            nn.SiLU(),
+        )
+
+
 class ResBlock(nn.Module):
     """Two 3×3 convolutions around a shortcut; keeps shape (B, width, H, W)."""
 

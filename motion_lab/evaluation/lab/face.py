@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motion_lab.components.blocks import ConvBlock, resize
+from motion_lab.evaluation.lab.frames import batches
 from motion_lab.evaluation.lab.weights import load_network
 
 SIZE = 64
@@ -42,12 +43,7 @@ class FaceNet(nn.Module):
     @torch.no_grad()
     def embed(self, frames: Tensor, batch: int = 128) -> Tensor:
         """Embeddings (F, E) of a clip (F, 3, S, S), uint8 or floats in [0, 1]."""
-        device = next(self.parameters()).device
-        rows = []
-        for some in frames.split(batch):
-            some = some.to(device)
-            rows.append(self(some.float() / 255 if some.dtype == torch.uint8 else some))
-        return torch.cat(rows)
+        return torch.cat([self(some) for some in batches(frames, self, batch)])
 
 
 def load(device: torch.device | str = "cpu") -> FaceNet:

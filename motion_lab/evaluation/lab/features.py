@@ -7,6 +7,7 @@ from torch import Tensor
 
 from motion_lab.components.blocks import resize
 from motion_lab.components.perceptual.lab_features import LabFeatures
+from motion_lab.evaluation.lab.frames import batches
 from motion_lab.evaluation.lab.weights import load_network
 
 SIZE = 96
@@ -26,11 +27,8 @@ def embed(network: LabFeatures, frames: Tensor, batch: int = 64) -> Tensor:
     The means over the image of all five maps but the first: blur and noise show in the fine ones,
     what is in the picture in the coarse ones.
     """
-    device = next(network.parameters()).device
     rows = []
-    for some in frames.split(batch):
-        some = some.to(device)
-        image = some.float() / 255 if some.dtype == torch.uint8 else some
-        maps = network(resize(image, (SIZE, SIZE)))
+    for some in batches(frames, network, batch):
+        maps = network(resize(some, (SIZE, SIZE)))
         rows.append(torch.cat([m.mean((2, 3)) for m in maps[1:]], 1))
     return torch.cat(rows)

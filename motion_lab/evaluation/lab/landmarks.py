@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from motion_lab.components.blocks import ConvBlock, ResBlock, expected_positions, resize
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
+from motion_lab.evaluation.lab.frames import batches
 from motion_lab.evaluation.lab.weights import load_network
 
 SIZE = 128
@@ -100,24 +101,20 @@ class LandmarkNet(nn.Module):
         centre = points[:, _CORNERS].mean(1)
         across = F.normalize(points[:, _CORNERS[1]] - points[:, _CORNERS[0]], dim=1)
         scale = face_scale(points)[:, None]
-        found = points.clone()
-        found[:, _MOUTH] = self.mouth(image, upright(centre, across, _MOUTH_SIDE * scale))
+        anew = points.clone()
+        anew[:, _MOUTH] = self.mouth(image, upright(centre, across, _MOUTH_SIDE * scale))
         # The right eye is seen in a mirror: one network knows both.
         for eye, direction in ((_LEFT_EYE, across), (_RIGHT_EYE, -across)):
             centre = points[:, eye[1:3]].mean(1)
-            theta = upright(centre, direction, _EYE_SIDE * scale, down=_turned(across))
-            found[:, eye] = self.eye(image, theta)
-        return found
+            theta = upright(centre, direction, _EYE_SIDE * scale, down=turned(across))
+            anew[:, eye] = self.eye(image, theta)
+        return anew
 
     @torch.no_grad()
     def track(self, frames: Tensor, batch: int = 64) -> Landmarks:
         """Landmarks of a clip, (F, 3, S, S) uint8 or floats in [0, 1], a few frames at a time."""
-        device = next(self.parameters()).device
-        found = []
-        for some in frames.split(batch):
-            some = some.to(device)
-            found.append(self(some.float() / 255 if some.dtype == torch.uint8 else some))
-        return Landmarks(torch.cat([x.points for x in found]), torch.cat([x.spread for x in found]))
+        seen = [self(some) for some in batches(frames, self, batch)]
+        return Landmarks(torch.cat([x.points for x in seen]), torch.cat([x.spread for x in seen]))
 
 
 class _View(nn.Module):
@@ -143,7 +140,7 @@ class _View(nn.Module):
         half = self.at_half(half + resize(self.to_half(quarter), half.shape[-2:]))
         full = self.at_full(full + resize(self.to_full(half), full.shape[-2:]))
         positions, _ = expected_positions(self.heat(full), temperature=1.0)
-        return (positions @ theta[:, :, :2].mT + theta[:, None, :, 2] + 1) / 2
+        return (positions.to(theta) @ theta[:, :, :2].mT + theta[:, None, :, 2] + 1) / 2
 
 
 def upright(centre: Tensor, across: Tensor, side: Tensor, down: Tensor | None = None) -> Tensor:
@@ -155,7 +152,7 @@ def upright(centre: Tensor, across: Tensor, side: Tensor, down: Tensor | None = 
         side: (B, 1), fractions of the frame.
         down: (B, 2), where its y points; ``across`` turned by a quarter if left out.
     """
-    down = _turned(across) if down is None else down
+    down = turned(across) if down is None else down
     # The frame spans -1 to 1 there, and 0 to 1 here.
     return torch.stack([side * across, side * down, 2 * centre - 1], 2)
 
@@ -166,7 +163,8 @@ def cut(images: Tensor, theta: Tensor, pixels: int = _CELLS) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _turned(across: Tensor) -> Tensor:
+def turned(across: Tensor) -> Tensor:
+    """Vectors (B, 2), turned by a quarter: from where x points to where y does."""
     return torch.stack([-across[:, 1], across[:, 0]], 1)
 
 

@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion_lab.components.blocks import ConvBlock, resize
+from motion_lab.components.blocks import ConvBlock, ConvBlock1d, resize
 from motion_lab.components.frontends.log_mel import LogMel
+from motion_lab.data.audio import SAMPLES_PER_FRAME
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
-from motion_lab.evaluation.lab.landmarks import LandmarkNet, cut, face_scale, upright
+from motion_lab.evaluation.lab.frames import as_floats
+from motion_lab.evaluation.lab.landmarks import LandmarkNet, cut, face_scale, turned, upright
 from motion_lab.evaluation.lab.weights import load_network
 
 FRAMES = 5
@@ -45,9 +47,9 @@ class SyncNet(nn.Module):
             nn.Linear(4 * w * (CROP // 8) ** 2, embedding),
         )
         self.voice = nn.Sequential(
-            _conv1d(_MELS, 3 * w, 1),
-            _conv1d(3 * w, 4 * w, 2),
-            _conv1d(4 * w, 4 * w, 2),
+            ConvBlock1d(_MELS, 3 * w, 1),
+            ConvBlock1d(3 * w, 4 * w, 2),
+            ConvBlock1d(4 * w, 4 * w, 2),
             nn.Flatten(),
             nn.Linear(4 * w * _COLUMNS // 4, embedding),
         )
@@ -82,7 +84,7 @@ class SyncNet(nn.Module):
             raise ValueError(f"a clip needs at least {FRAMES} frames, got {len(frames)}")
         device = next(self.parameters()).device
         crops = mouth_crops(frames.to(device), landmarks.track(frames).points.to(device))
-        samples = 640 * len(frames)
+        samples = SAMPLES_PER_FRAME * len(frames)
         wave = F.pad(wave[:samples], (0, samples - min(samples, len(wave))))
         columns = self.columns(wave[None].to(device))[0]
         both = zip(windows(crops).split(batch), columns.split(batch), strict=True)
@@ -111,8 +113,7 @@ def mouth_crops(frames: Tensor, points: Tensor) -> Tensor:
         frames: (F, 3, S, S) uint8, or floats in [0, 1].
         points: (F, L, 2), landmarks in fractions of the frame.
     """
-    images = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-    return cut(resize(images, (_SIZE, _SIZE)), crop_places(points), CROP)
+    return cut(resize(as_floats(frames), (_SIZE, _SIZE)), crop_places(points), CROP)
 
 
 def crop_places(points: Tensor) -> Tensor:
@@ -120,17 +121,11 @@ def crop_places(points: Tensor) -> Tensor:
     left, right = _smooth(points[:, _CORNERS[0]]), _smooth(points[:, _CORNERS[1]])
     scale = _smooth(face_scale(points)[:, None])
     across = F.normalize(right - left, dim=1)
-    down = torch.stack([-across[:, 1], across[:, 0]], 1)
-    return upright((left + right) / 2 + _LOWERED * scale * down, across, CROP_SIDE * scale)
+    centre = (left + right) / 2 + _LOWERED * scale * turned(across)
+    return upright(centre, across, CROP_SIDE * scale)
 
 
 def _smooth(track: Tensor) -> Tensor:
     """Mean over five frames of a track (F, N)."""
     padded = F.pad(track.T[None], (FRAMES // 2, FRAMES // 2), mode="replicate")
     return F.avg_pool1d(padded, FRAMES, 1)[0].T
-
-
-def _conv1d(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv1d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm1d(outputs), nn.SiLU()
-    )

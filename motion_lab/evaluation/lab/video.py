@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion_lab.components.blocks import resize
+from motion_lab.components.blocks import ConvBlock1d, resize
 from motion_lab.components.perceptual.lab_features import LabFeatures
 from motion_lab.evaluation.lab import features
+from motion_lab.evaluation.lab.frames import batches
 from motion_lab.evaluation.lab.weights import load_network
 
 FRAMES = 16
@@ -28,14 +29,7 @@ class VideoNet(nn.Module):
         self.embedding = embedding
         self.read = nn.Sequential(nn.BatchNorm1d(inputs), nn.Conv1d(inputs, width, 1))
         self.time = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
-                    nn.BatchNorm1d(width),
-                    nn.SiLU(),
-                )
-                for dilation in (1, 1, 2, 4)
-            )
+            *(ConvBlock1d(width, width, dilation=dilation) for dilation in (1, 1, 2, 4))
         )
         self.out = nn.Linear(4 * width, embedding)
 
@@ -73,11 +67,8 @@ def layouts(network: LabFeatures, frames: Tensor, batch: int = 64) -> Tensor:
     """What each of 4 × 4 parts of frames (F, 3, S, S), uint8 or floats in [0, 1], shows: (F, C),
     the averages of the map at an eighth of 96 × 96 pixels.
     """
-    device = next(network.parameters()).device
     rows = []
-    for some in frames.split(batch):
-        some = some.to(device)
-        image = some.float() / 255 if some.dtype == torch.uint8 else some
-        seen = network(resize(image, (features.SIZE, features.SIZE)))[3]
+    for some in batches(frames, network, batch):
+        seen = network(resize(some, (features.SIZE, features.SIZE)))[3]
         rows.append(F.adaptive_avg_pool2d(seen, _PLANE).flatten(1))
     return torch.cat(rows)

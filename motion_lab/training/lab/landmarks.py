@@ -14,7 +14,6 @@ from motion_lab.evaluation.lab.landmarks import (
     PARTS,
     SIZE,
     LandmarkNet,
-    face_scale,
     found,
     lid_opening,
     mouth_opening,
@@ -30,7 +29,6 @@ from motion_lab.training.lab.augment import (
 )
 from motion_lab.training.lab.task import LabTask, as_images, correlation
 
-LOSSES = ("points", "parts", "openings", "doubt")
 # Points that the openings are measured between.
 _GAPS = (
     ("lip_upper_inner", "lip_lower_inner"),
@@ -44,7 +42,7 @@ _FACELESS = 0.06  # share of pictures without a face
 class LandmarksTask(LabTask):
     """Points by their distance, gaps between lips and lids besides, and how sure to be."""
 
-    losses = LOSSES
+    losses = ("points", "parts", "openings", "doubt")
     model: LandmarkNet
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -88,9 +86,8 @@ class LandmarksTask(LabTask):
         # A two-dimensional Laplace density whose width is the spread; where there is no face,
         # every place in the frame is as good.
         anywhere = torch.rand_like(truth)
-        distance = (guess.points.detach() - torch.where(face[:, None, None], truth, anywhere)).norm(
-            dim=-1
-        )
+        place = torch.where(face[:, None, None], truth, anywhere)
+        distance = (guess.points.detach() - place).norm(dim=-1)
         return self.weigh(
             {
                 "points": 100 * (guess.points - truth)[face].abs().mean(),
@@ -108,10 +105,10 @@ class LandmarksTask(LabTask):
             retextured, recoloured and degraded.
         error_mouth: of the six points of the mouth.
         jaw_r, lip_width_r, blink_r: Pearson correlation, within each person's pictures, of mouth
-            opening, mouth width and lid opening with the motion parameters; width on closed to
-            half-open mouths.
+            opening, mouth width and lid opening with the motion parameters.
         opening_r, width_r, lids_r: with the same measures on the true points.
-        face_found, no_face_found: share of pictures in which a face is found.
+        face_found, no_face_found: share of pictures, with and without one, in which a face is
+            found.
         """
         frames = self.others.frames
         people, pictures = frames.shape[:2]
@@ -146,9 +143,6 @@ class LandmarksTask(LabTask):
             "error": error(guess.points).mean().item(),
             "error_harmed": error(rough.points).mean().item(),
             "error_mouth": error(guess.points)[:, mouth].mean().item(),
-            "error_of_scale": ((points - truth).norm(dim=-1).mean(1) / face_scale(truth))
-            .mean()
-            .item(),
             "jaw_r": correlation(opening, parameter("jaw")),
             "lip_width_r": correlation(width, parameter("lip_width")),
             "blink_r": -correlation(lids, parameter("blink_left", "blink_right")),
