@@ -15,6 +15,7 @@ def plot(results: Results, path: Path) -> None:
     """Draw one panel a metric: means, bars of one standard deviation, and every seed as a dot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     metrics = list(results.metrics)
     columns = min(_COLUMNS, len(metrics))
@@ -43,6 +44,7 @@ def plot(results: Results, path: Path) -> None:
         axes.set_title(f"{metric}{ARROWS[results.metrics[metric]]}", fontsize=10)
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.margins(y=0.5 / max(1, len(labels)))
         axes.grid(axis="x", color="0.92")
         axes.set_axisbelow(True)
