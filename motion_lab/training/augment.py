@@ -1,118 +1,197 @@
-"""Augmentation that narrows the gap between rendered heads and photographs.
+"""Augmentation, which narrows the gap between rendered heads and photographs.
 
-A pair stays true: what changes the source's appearance is carried to the target by the renderer's
-displacement. What drives a pair is disturbed on its own, because a motion feature must be read
-through whatever light, texture and compression a frame comes with.
+What happens to pictures between a head and whoever looks at it: framing, light, texture, blur,
+noise, JPEG. Functions take and give pictures of 8 bits, (S, S, 3), and draw from the generator they
+are given; the last two are of stage 1's batches.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
+import functools
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from motion_lab.components.blocks import resize
+from motion_lab.data.synthetic.parameters import REGIONS
 from motion_lab.ops import warp
 
-# Photographs that come with scikit-image and show no human face: portraits at hand are for tests.
-_PHOTOGRAPHS = (
-    "brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
-    "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "retina.jpg",
-    "rocket.jpg",
-)  # fmt: skip
+_SKIN, _WALL = REGIONS.index("skin"), REGIONS.index("background")
+_PATTERNS = ("brick", "grass", "gravel", "coffee", "immunohistochemistry", "chelsea")
+
+
+class Framing(NamedTuple):
+    """A map of a frame onto itself, in fractions of it."""
+
+    linear: np.ndarray  # (2, 2)
+    offset: np.ndarray  # (2,)
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Where points (…, 2) go."""
+        return (points @ self.linear.T + self.offset).astype(np.float32)
+
+    def picture(self, image: np.ndarray, size: int, *, labels: bool = False) -> np.ndarray:
+        """The picture, or labels (S, S), at ``size`` × ``size`` pixels."""
+        # From pixel centres of the one picture to those of the other.
+        moved = self.linear * size / image.shape[0]
+        start = size * self.offset + moved @ [0.5, 0.5] - 0.5
+        return cv2.warpAffine(
+            image,
+            np.column_stack([moved, start]),
+            (size, size),
+            flags=cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+
+
+AS_IT_IS = Framing(np.eye(2), np.zeros(2))
+
+
+def random_framing(
+    rng: np.random.Generator, *, shift: float = 0.08, zoom: float = 0.15, turn: float = 0.2
+) -> Framing:
+    """Shift (fractions of the frame), zoom (natural logarithm) and turn (radians) at random."""
+    scale, angle = np.exp(rng.uniform(-zoom, zoom)), rng.uniform(-turn, turn)
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    return Framing(linear, 0.5 + rng.uniform(-shift, shift, 2) - linear @ [0.5, 0.5])
+
+
+def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another brightness, contrast, gamma and tint."""
+    table = np.arange(256, dtype=np.float32)[:, None] / 255
+    gamma = np.exp(rng.uniform(-0.5, 0.5))
+    gain = np.exp(rng.uniform(-0.35, 0.35) + rng.uniform(-0.12, 0.12, 3))
+    changed = gain * table**gamma + rng.uniform(-0.12, 0.12)
+    changed = np.clip(255 * changed, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, changed[None])
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur; ``sigma`` in pixels."""
+    return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.1 else image
+
+
+def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """White noise; ``deviation`` in grey levels of 255."""
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(image + deviation * noise, 0, 255).astype(np.uint8)
+
+
+def compress(image: np.ndarray, quality: int) -> np.ndarray:
+    """Through JPEG and back; ``quality`` 1 to 100."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator, share: float = 0.4) -> np.ndarray:
+    """Blur, noise and JPEG, each in a ``share`` of pictures."""
+    if rng.random() < share:
+        image = blur(image, rng.uniform(0.3, 0.018 * min(image.shape[:2])))
+    if rng.random() < share:
+        image = add_noise(image, rng.uniform(1, 14), rng)
+    if rng.random() < share:
+        image = compress(image, int(rng.uniform(15, 90)))
+    return image
+
+
+def cover(image: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+    """In a ``share`` of pictures, hide a part behind a patterned rectangle."""
+    if rng.random() >= share:
+        return image
+    size = image.shape[0]
+    height, width = rng.integers(size // 10, size // 3, 2)
+    y, x = rng.integers(0, size - height), rng.integers(0, size - width)
+    out = image.copy()
+    out[y : y + height, x : x + width] = pattern(size, rng)[:height, :width]
+    return out
+
+
+def retexture(image: np.ndarray, regions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Photographs mixed into skin, wall and everything, so that no smooth skin is relied on."""
+    out = image.astype(np.float32)
+    size = image.shape[0]
+    for chosen, share in (((regions == _SKIN), 0.4), (regions > _WALL, 0.25)):
+        if rng.random() < share:
+            strength = rng.uniform(0.1, 0.7) * chosen[..., None]
+            out *= 1 + strength * (pattern(size, rng).astype(np.float32) / 127.5 - 1)
+    if rng.random() < 0.35:
+        wall = (regions == _WALL)[..., None]
+        out = np.where(wall, pattern(size, rng), out)
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def pattern(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A piece of a photograph without people, or noise of some coarseness, in random colours."""
+    if rng.random() < 0.4:
+        cells = int(2 ** rng.uniform(1, 6))
+        piece = rng.integers(0, 256, (cells, cells, 3)).astype(np.uint8)
+    else:
+        photographs = _photographs()
+        photograph = photographs[rng.integers(len(photographs))]
+        side = int(rng.uniform(0.3, 1.0) * min(photograph.shape[:2]))
+        y, x = (rng.integers(0, length - side + 1) for length in photograph.shape[:2])
+        piece = photograph[y : y + side, x : x + side]
+        piece = np.rot90(piece, int(rng.integers(4)))
+    return recolour(cv2.resize(piece, (size, size), interpolation=cv2.INTER_LINEAR), rng)
+
+
+def side_light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light that falls off across the picture."""
+    angle, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.6)
+    along = np.linspace(-1, 1, len(image))
+    ramp = 1 + depth * (np.cos(angle) * along[None, :] + np.sin(angle) * along[:, None])
+    return np.clip(image * ramp[..., None], 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def _photographs() -> list[np.ndarray]:
+    import skimage.data
+
+    photographs = []
+    for name in _PATTERNS:
+        photograph = getattr(skimage.data, name)()
+        if photograph.ndim == 2:
+            photograph = np.repeat(photograph[..., None], 3, axis=2)
+        scale = 256 / min(photograph.shape[:2])
+        shrunk = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        photographs.append(shrunk)
+    return photographs
 
 
 def texture_pairs(batch: dict[str, Tensor], rng: np.random.Generator, share: float) -> None:
-    """Give a share of the pairs the texture of a photograph, in place.
+    """Give a share of stage 1's pairs the texture of a photograph, in place.
 
-    Source and target are modulated by the same texture, which moves with the surface; so brightness
-    and features of the face stay where they are.
+    Source and target are modulated by the same texture, carried by the renderer's displacement: it
+    moves with the surface, and what of brightness and features there was stays where it is.
     """
     chosen = torch.from_numpy(rng.random(len(batch["source"])) < share)
     if not chosen.any():
         return
     source, target = batch["source"][chosen], batch["target"][chosen]
     size = source.shape[-1]
-    texture = torch.stack([_texture(rng, size) for _ in range(len(source))])
+    factors = []
+    for _ in range(len(source)):
+        relative = pattern(size, rng).astype(np.float32) / 127.5 - 1
+        factors.append(torch.from_numpy(1 + np.float32(rng.uniform(0.1, 0.6)) * relative))
+    texture = torch.stack(factors).movedim(-1, 1)
     field = resize(batch["displacement"][chosen].movedim(-1, 1), (size, size)).movedim(1, -1)
     batch["source"][chosen] = (source * texture).clamp(0, 1)
     batch["target"][chosen] = (target * warp(texture, field)).clamp(0, 1)
 
 
 def disturb(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Images (B, 3, S, S) as another camera in another light might have taken them.
-
-    Gain per channel and gamma for all; for some a texture, light from one side, blur, noise, JPEG,
-    or something in front of a corner.
+    """Images (B, 3, S, S) in [0, 1] as another camera in another light might have taken them: a
+    motion feature must be read through whatever a driving frame comes with.
     """
-    count, size = len(image), image.shape[-1]
-    gain = torch.from_numpy(rng.uniform(0.75, 1.3, (count, 3, 1, 1)).astype(np.float32))
-    gamma = torch.from_numpy(rng.uniform(0.7, 1.4, (count, 1, 1, 1)).astype(np.float32))
-    image = (image.clamp(min=1e-3) ** gamma * gain).clamp(0, 1)
-    return torch.stack([_photographed(one, size, rng) for one in image])
+    pictures = (image * 255).round().byte().movedim(1, -1).numpy()
+    seen = [cover(degrade(_relit(picture, rng), rng), rng, 0.1) for picture in pictures]
+    return torch.from_numpy(np.stack(seen)).movedim(-1, 1).float() / 255
 
 
-def _photographed(image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    if rng.random() < 0.3:
-        image = image * _texture(rng, size)
-    if rng.random() < 0.3:
-        image = image * _side_light(rng, size)
-    pixels = np.ascontiguousarray((image.clamp(0, 1) * 255).byte().movedim(0, -1).numpy())
-    if rng.random() < 0.2:
-        _cover_a_corner(pixels, rng)
-    if rng.random() < 0.3:
-        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, size / 128))
-    if rng.random() < 0.3:
-        noise = rng.normal(0, rng.uniform(1, 8), pixels.shape)
-        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    if rng.random() < 0.3:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))]
-        _, packed = cv2.imencode(".jpg", pixels, quality)
-        pixels = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
-    return torch.from_numpy(pixels).movedim(-1, 0).float() / 255
-
-
-def _texture(rng: np.random.Generator, size: int) -> Tensor:
-    """A factor around one, (3, S, S), from a random part of a photograph."""
-    photograph = _photographs()[rng.integers(len(_PHOTOGRAPHS))]
-    side = int(rng.integers(size // 2, min(photograph.shape[:2]) + 1))
-    top = int(rng.integers(photograph.shape[0] - side + 1))
-    left = int(rng.integers(photograph.shape[1] - side + 1))
-    part = photograph[top : top + side, left : left + side]
-    part = cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    if rng.random() < 0.5:
-        part = part[:, ::-1]
-    relative = part / max(1.0, float(part.mean())) - 1
-    factor = 1 + rng.uniform(0.1, 0.6) * np.clip(relative, -1, 1.5)
-    return torch.from_numpy(np.ascontiguousarray(factor, np.float32)).movedim(-1, 0)
-
-
-def _side_light(rng: np.random.Generator, size: int) -> Tensor:
-    angle, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.6)
-    along = torch.linspace(-1, 1, size)
-    ramp = np.cos(angle) * along[None, :] + np.sin(angle) * along[:, None]
-    return 1 + depth * ramp.float()
-
-
-def _cover_a_corner(pixels: np.ndarray, rng: np.random.Generator) -> None:
-    size = len(pixels)
-    corner = rng.integers(0, 2, 2) * size
-    axes = rng.uniform(0.1, 0.3, 2) * size
-    colour = [int(c) for c in rng.integers(0, 256, 3)]
-    middle, half = (int(corner[0]), int(corner[1])), (int(axes[0]), int(axes[1]))
-    cv2.ellipse(pixels, middle, half, rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
-
-
-@cache
-def _photographs() -> list[np.ndarray]:
-    folder = files("skimage.data")
-    pictures = []
-    for name in _PHOTOGRAPHS:
-        with folder.joinpath(name).open("rb") as file, Image.open(file) as picture:
-            pictures.append(np.asarray(picture.convert("RGB")))
-    return pictures
+def _relit(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    picture = recolour(picture, rng)
+    return side_light(picture, rng) if rng.random() < 0.3 else picture

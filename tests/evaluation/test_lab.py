@@ -11,7 +11,7 @@ from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, render
 from motion_lab.errors import MotionLabError
 from motion_lab.evaluation.lab import landmarks
 from motion_lab.evaluation.lab.weights import load_network, weights_file
-from motion_lab.training.lab.augment import add_noise, blur, compress
+from motion_lab.training.augment import add_noise, blur, compress
 
 
 def column(name):

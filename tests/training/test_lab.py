@@ -9,7 +9,7 @@ from motion_lab.configs.loading import load_config, presets
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.lab.weights import NAMES, load_network, save_half, weights_file
 from motion_lab.models.weights import save_weights
-from motion_lab.training.lab.augment import random_framing
+from motion_lab.training.augment import random_framing
 from motion_lab.training.lab.banks import build_people
 from motion_lab.training.lab.face import area_under_roc
 from motion_lab.training.lab.tasks import make_lab_task

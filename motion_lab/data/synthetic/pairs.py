@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.progress import track
 
+from motion_lab.data.synthetic.banks import Arrays, Shapes, build_bank
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.parameters import MOTION
@@ -50,38 +49,21 @@ def build_pairs(folder: Path, groups: int, size: int, seed: int, threads: int = 
     alone, so an interrupted build continues where it stopped.
     """
     settings = {"format": _FORMAT, "groups": groups, "size": size, "seed": seed}
-    state = folder / "bank.json"
-    done = 0
-    if state.exists():
-        found = json.loads(state.read_text())
-        done = found.pop("done")
-        if found != settings:
-            raise ValueError(f"{folder} holds a bank made with {found}, not {settings}")
-    folder.mkdir(parents=True, exist_ok=True)
-    shapes = {
+    plane = (FLOW_SIZE, FLOW_SIZE)
+    shapes: Shapes = {
         "frames": ((groups, PEOPLE, FRAMES, size, size, 3), np.uint8),
-        "regions": ((groups, PEOPLE, FRAMES, FLOW_SIZE, FLOW_SIZE), np.uint8),
+        "regions": ((groups, PEOPLE, FRAMES, *plane), np.uint8),
         "motion": ((groups, FRAMES, len(MOTION)), np.float32),
-        "displacement": ((groups, PEOPLE, len(PAIRS), FLOW_SIZE, FLOW_SIZE, 2), np.float16),
-        "visible": ((groups, PEOPLE, len(PAIRS), FLOW_SIZE, FLOW_SIZE), np.uint8),
-        "depth": ((groups, PEOPLE, FRAMES, FLOW_SIZE, FLOW_SIZE), np.float16),
+        "displacement": ((groups, PEOPLE, len(PAIRS), *plane, 2), np.float16),
+        "visible": ((groups, PEOPLE, len(PAIRS), *plane), np.uint8),
+        "depth": ((groups, PEOPLE, FRAMES, *plane), np.float16),
         "landmarks": ((groups, PEOPLE, FRAMES, len(LANDMARK_NAMES), 2), np.float32),
     }
-    arrays = {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy",
-            mode="r+" if (folder / f"{name}.npy").exists() else "w+",
-            dtype=dtype,
-            shape=shape,
-        )
-        for name, (shape, dtype) in shapes.items()
-    }
-    bank = PairBank(**arrays)
-    for group in track(range(done, groups), "Rendering training pairs", disable=done == groups):
-        _render_group(bank, group, size, seed, threads)
-        if group % 16 == 15 or group == groups - 1:
-            state.write_text(json.dumps({**settings, "done": group + 1}))
-    return bank
+
+    def make(arrays: Arrays, group: int) -> None:
+        _render_group(PairBank(**arrays), group, size, seed, threads)
+
+    return PairBank(**build_bank(folder, settings, shapes, groups, make))
 
 
 def sample_group(rng: np.random.Generator) -> np.ndarray:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.progress import track
 
 from motion_lab.data.audio import SAMPLES_PER_FRAME
+from motion_lab.data.synthetic.banks import Arrays, Shapes, build_bank
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, render
 from motion_lab.data.synthetic.visemes import talking_motion
 from motion_lab.training.talking_heads import speech_of_length
-
-_SAVED_EVERY = 16
-
-Shapes = dict[str, tuple[tuple[int, ...], type]]
 
 
 class People(NamedTuple):
@@ -56,7 +50,7 @@ def build_people(
         "motion": ((people, pictures, len(MOTION)), np.float32),
     }
 
-    def photograph(bank: dict[str, np.ndarray], person: int) -> None:
+    def photograph(bank: Arrays, person: int) -> None:
         rng = np.random.default_rng([seed, person])
         identity = sample_identity(rng)
         bank["motion"][person] = sample_poses(rng, pictures)
@@ -73,7 +67,7 @@ def build_people(
             bank["landmarks"][person, picture] = shown.landmarks[0]
 
     settings = {"people": people, "pictures": pictures, "size": size, "seed": seed}
-    return People(**_build(folder, settings, shapes, people, photograph))
+    return People(**build_bank(folder, settings, shapes, people, photograph))
 
 
 def build_talkers(
@@ -97,7 +91,7 @@ def build_talkers(
         "wave": ((clips, frames * SAMPLES_PER_FRAME), np.float32),
     }
 
-    def film(bank: dict[str, np.ndarray], clip: int) -> None:
+    def film(bank: Arrays, clip: int) -> None:
         rng = np.random.default_rng([seed, clip])
         speech = speech_of_length(rng, frames, held_out=held_out)
         bank["wave"][clip] = speech.wave
@@ -112,32 +106,4 @@ def build_talkers(
         bank["frames"][clip], bank["landmarks"][clip] = shown.image, shown.landmarks
 
     settings = {"clips": clips, "frames": frames, "size": size, "seed": seed, "held_out": held_out}
-    return Talkers(**_build(folder, settings, shapes, clips, film))
-
-
-def _build(
-    folder: Path,
-    settings: dict[str, int],
-    shapes: Shapes,
-    count: int,
-    make: Callable[[dict[str, np.ndarray], int], None],
-) -> dict[str, np.ndarray]:
-    """Memory-mapped arrays whose first ``count`` rows ``make`` has filled, one after another."""
-    state = folder / "bank.json"
-    done = 0
-    if state.exists():
-        found = json.loads(state.read_text())
-        done = found.pop("done")
-        if found != settings:
-            raise ValueError(f"{folder} holds a bank made with {found}, not {settings}")
-    folder.mkdir(parents=True, exist_ok=True)
-    bank: dict[str, np.ndarray] = {}
-    for name, (shape, dtype) in shapes.items():
-        path = folder / f"{name}.npy"
-        mode = "r+" if path.exists() else "w+"
-        bank[name] = np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=shape)
-    for row in track(range(done, count), f"Rendering {folder}", disable=done == count):
-        make(bank, row)
-        if row % _SAVED_EVERY == _SAVED_EVERY - 1 or row == count - 1:
-            state.write_text(json.dumps({**settings, "done": row + 1}))
-    return bank
+    return Talkers(**build_bank(folder, settings, shapes, clips, film))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from motion_lab.configs.schema import Config
 from motion_lab.evaluation.lab.face import SIZE, FaceNet
-from motion_lab.training.lab.augment import cover, degrade, random_framing, recolour
+from motion_lab.training.augment import cover, degrade, random_framing, recolour
 from motion_lab.training.lab.task import LabTask, as_images
 
 _PICTURES = 3  # of each person in a batch

@@ -13,7 +13,7 @@ from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.parameters import MOTION, REGIONS
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
 from motion_lab.evaluation.lab.features import SIZE, embed
-from motion_lab.training.lab.augment import (
+from motion_lab.training.augment import (
     AS_IT_IS,
     add_noise,
     blur,

@@ -19,7 +19,7 @@ from motion_lab.evaluation.lab.landmarks import (
     mouth_opening,
     mouth_width,
 )
-from motion_lab.training.lab.augment import (
+from motion_lab.training.augment import (
     cover,
     degrade,
     pattern,

@@ -17,7 +17,7 @@ from motion_lab.evaluation.lab.sync import (
     mouth_crops,
     windows,
 )
-from motion_lab.training.lab.augment import degrade, recolour
+from motion_lab.training.augment import degrade, recolour
 from motion_lab.training.lab.task import LabTask, as_images
 from motion_lab.training.motion import recorded
 

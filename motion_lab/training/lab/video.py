@@ -18,7 +18,7 @@ from motion_lab.evaluation.lab.video import FRAMES, VideoNet, layouts
 from motion_lab.evaluation.lab.weights import weights_file
 from motion_lab.files import whole_file
 from motion_lab.models.weights import fingerprint
-from motion_lab.training.lab.augment import (
+from motion_lab.training.augment import (
     Framing,
     add_noise,
     blur,
