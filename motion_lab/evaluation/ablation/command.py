@@ -39,8 +39,8 @@ def run_table(
         setting = Setting(device, threads, threads, tuple(plugins), evaluate_again)
     command = ["motion-lab", "ablate", table, *overrides]
     command += ["--jobs", str(jobs)] if ray is None else ["--ray", ray]
-    for plugin in plugins:
-        command += ["--plugin", str(plugin)]
+    command += [] if device == "cpu" else ["--device", device]
+    command += [part for plugin in plugins for part in ("--plugin", str(plugin))]
     results = ablate(plan, folder, engine, setting, command)
     console = Console()
     console.print(Markdown(tables.scores(results)))

@@ -142,7 +142,7 @@ def gather(plan: Plan, cells: Sequence[Cell], parameters: Mapping[str, int]) -> 
 
 
 def machine() -> str:
-    """The machine in words: processor, how many, memory's place left out; torch and GPU."""
+    """The machine in words: processors and GPU, and the versions that ran on it."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -89,6 +89,8 @@ def ablate(
         for cell in cells:
             folders.set_up(cell, evaluate_again=setting.evaluate_again)
         todo = [cell for cell in cells if not folders.status(cell).scored]
+        for cell in todo:
+            folders.note_failure(cell, "")  # of an earlier attempt
 
         def write() -> Results:
             results = gather(plan, cells, parameters)

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.evaluation.ablation import folders, run
+from motion_lab.evaluation.ablation.command import list_cells
 from motion_lab.evaluation.ablation.plan import load_plan
 from motion_lab.evaluation.ablation.run import Setting, ablate
 from motion_lab.evaluation.results import Result
@@ -154,6 +155,15 @@ def test_two_ablations_in_one_folder_are_refused(go, tmp_path):
         leave.set()
         holder.join()
     assert go()[0] == ALL
+
+
+def test_list_shows_every_cell_and_trains_nothing(go, tmp_path, capsys):
+    go(fails=["full/seed1"])
+    list_cells("table.yaml", [], tmp_path / "out")
+    shown = capsys.readouterr().out
+    assert shown.count("done") == 3
+    assert "full, seed 1 failed: exit code 1" in shown
+    assert "model.depth" in shown
 
 
 def test_status_says_how_far_a_cell_is(go, tmp_path):
