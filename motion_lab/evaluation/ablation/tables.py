@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Callable, Sequence
 
@@ -189,7 +190,10 @@ def _made_by(results: Results, command: str) -> str:
     table = results.plan.table
     limit = f", at most {table.minutes:g} minutes each" if table.minutes else ""
     cells = len(results.rows) * len(table.seeds)
-    changed = ", ".join(f"`{key}={value}`" for key, value in table.settings.items())
+    changed = ", ".join(
+        f"`{key}={value if isinstance(value, str) else json.dumps(value)}`"
+        for key, value in table.settings.items()
+    )
     given = ", ".join(f"`{each}`" for each in results.plan.overrides)
     rest = "; ".join(filter(None, [changed, given]))
     return (
