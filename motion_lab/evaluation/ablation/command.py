@@ -43,7 +43,17 @@ def run_table(
     command += [part for plugin in plugins for part in ("--plugin", str(plugin))]
     results = ablate(plan, folder, engine, setting, command)
     console = Console()
-    console.print(Markdown(tables.scores(results)))
+    shown = Table(box=None)
+    header, lines = tables.scores(results)
+    # Turned, because a terminal is narrow: a line a score, a column a row.
+    turned = [
+        [cell.replace("**", "") for cell in line] for line in zip(header, *lines, strict=True)
+    ]
+    for heading in turned[0]:
+        shown.add_column(escape(heading), justify="right" if heading else "left")
+    for line in turned[1:]:
+        shown.add_row(*map(escape, line))
+    console.print(shown)
     unfinished = tables.unfinished(results)
     if unfinished:
         console.print(Markdown(unfinished))

@@ -24,7 +24,7 @@ _MOST_DECIMALS = 4
 def markdown(results: Results, command: str, picture: str) -> str:
     """A page: scores, differences with their tests, what failed, and how all of it was made."""
     plan = results.plan
-    parts = [f"# {plan.table.title}", _made_by(results, command), scores(results)]
+    parts = [f"# {plan.table.title}", _made_by(results, command), _table(*scores(results))]
     parts.append(
         f"Mean ± standard deviation over the seeds {_listed(plan.table.seeds)}; the best mean is "
         f"bold. Training took the minutes of the last column on the machine below."
@@ -126,8 +126,8 @@ def _score_cells(
     return cells
 
 
-def scores(results: Results) -> str:
-    """The table itself: mean ± standard deviation of every score of every row."""
+def scores(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Header and lines: mean ± standard deviation of every score of every row, the best in **."""
 
     def cell(row: RowResult, metric: str, text: str) -> str:
         count = row.spread(metric).seeds
@@ -140,7 +140,7 @@ def scores(results: Results) -> str:
         for row in results.rows
     ]
     heads = [f"{metric}{ARROWS[better]}" for metric, better in results.metrics.items()]
-    return _table(["", "parameters", *heads, "min"], lines)
+    return ["", "parameters", *heads, "min"], lines
 
 
 def _differences(results: Results) -> str:
@@ -215,11 +215,12 @@ def unfinished(results: Results) -> str:
 
 
 def _provenance(results: Results) -> str:
-    protocol = ", ".join(f"{key} {value}" for key, value in results.protocol.items())
+    protocol = json.dumps(results.protocol, indent=2, ensure_ascii=False)
     return (
-        f"Machine: {machine()}.\n\nEvaluation: {protocol or 'nothing yet'}. Every cell's folder "
-        "holds its whole configuration (`config.yaml`), all its scores (`scores.json`), losses "
-        "(`log.jsonl`) and weights; `cells.csv` has the unrounded scores."
+        f"Machine: {machine()}.\n\nEvery cell's folder holds its whole configuration "
+        "(`config.yaml`), all its scores (`scores.json`), losses (`log.jsonl`) and weights; "
+        "`cells.csv` has the unrounded scores. All were scored by this protocol:\n\n"
+        f"```json\n{protocol}\n```"
     )
 
 
