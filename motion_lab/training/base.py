@@ -98,7 +98,8 @@ class BaseTask:
             folder / "held_out", data.held_out_groups, data.size, data.seed + 1, threads
         )
         # A turn of the head in radians and an open jaw in its own unit are to count alike.
-        self.spread = torch.from_numpy(self.bank.motion.std((0, 1))).to(device)
+        spread = torch.from_numpy(self.bank.motion.std((0, 1)))
+        self.spread = spread.clamp(min=1e-6).to(device)  # few heads may never press their lips
         weight = torch.ones(len(REGIONS))
         for name, value in data.region_weights.items():
             weight[REGIONS.index(name)] = value

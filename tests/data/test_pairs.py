@@ -6,6 +6,7 @@ import pytest
 from motion_lab.data.synthetic import pairs
 from motion_lab.data.synthetic.pairs import FRAMES, HEAD_POSE, PAIRS, build_pairs, sample_group
 from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +57,5 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(bank, tmp_path, monkeypa
 
 def test_a_bank_made_otherwise_is_refused(bank, tmp_path):
     build_pairs(tmp_path, groups=1, size=64, seed=0)
-    with pytest.raises(ValueError, match="holds a bank made with"):
+    with pytest.raises(UsageError, match="holds a bank made with"):
         build_pairs(tmp_path, groups=1, size=64, seed=1)

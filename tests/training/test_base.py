@@ -1,11 +1,14 @@
 """Stage-1 training: its batches, its losses, and that it learns to use motion."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.data.synthetic.pairs import build_pairs
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.errors import UsageError
 from motion_lab.models.weights import save_weights
 from motion_lab.training.base import LOSSES, BaseTask, draw
@@ -128,6 +131,15 @@ def test_every_loss_reaches_what_it_is_to_teach(folder):
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
+
+
+def test_a_parameter_that_never_varies_costs_nothing(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "bank")
+    motion = np.load(tmp_path / "bank" / "train" / "motion.npy", mmap_mode="r+")
+    motion[..., MOTION.index("lip_press")] = 0
+    motion.flush()
+    task = _task(tmp_path / "bank")
+    assert task.loss(task.batch(0), 0)[0].isfinite()
 
 
 def test_the_critic_waits_for_its_step(folder):

@@ -92,7 +92,7 @@ def test_a_bank_is_continued_and_refuses_other_settings(tmp_path):
     np.load(tmp_path / "part" / "frames.npy", mmap_mode="r+")[1:] = 0
     resumed = build_people(tmp_path / "part", 3, 2, 32, seed=4)
     assert np.array_equal(resumed.frames, whole.frames)
-    with pytest.raises(ValueError, match="holds a bank made with"):
+    with pytest.raises(UsageError, match="holds a bank made with"):
         build_people(tmp_path / "part", 3, 2, 32, seed=5)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from motion_lab.errors import UsageError
+
 _SAVED_EVERY = 16
 
 Arrays = dict[str, np.ndarray]
@@ -29,7 +31,7 @@ def build_bank(
     row)`` should depend on the settings and the row alone.
 
     Raises:
-        ValueError: the folder holds a bank made with other settings.
+        UsageError: the folder holds a bank made with other settings.
     """
     state = folder / "bank.json"
     done = 0
@@ -37,7 +39,10 @@ def build_bank(
         found = json.loads(state.read_text())
         done = found.pop("done")
         if found != settings:
-            raise ValueError(f"{folder} holds a bank made with {found}, not {settings}")
+            raise UsageError(
+                f"{folder} holds a bank made with {found}, not {settings}; remove it, or name "
+                "another data.folder."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     arrays: Arrays = {}
     for name, (shape, dtype) in shapes.items():

@@ -45,7 +45,7 @@ class PairBank(NamedTuple):
 def build_pairs(folder: Path, groups: int, size: int, seed: int, threads: int = 1) -> PairBank:
     """Render the bank into ``folder``, or continue or reopen the one that is there.
 
-    A folder made with other settings is refused with ``ValueError``; group g depends on (seed, g)
+    A folder made with other settings is refused with ``UsageError``; group g depends on (seed, g)
     alone, so an interrupted build continues where it stopped.
     """
     settings = {"format": _FORMAT, "groups": groups, "size": size, "seed": seed}

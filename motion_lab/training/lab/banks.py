@@ -41,7 +41,7 @@ def build_people(
     """Render people into ``folder``, or continue or reopen what is there.
 
     Person p depends on (seed, p) alone. A folder made with other settings is refused with
-    ``ValueError``.
+    ``UsageError``.
     """
     shapes: Shapes = {
         "frames": ((people, pictures, size, size, 3), np.uint8),
