@@ -1,8 +1,16 @@
 """What all tests have: their shares of the work, and a last word on what could not run here."""
 
+import signal
 from collections import Counter
 
 import pytest
+
+
+def pytest_configure():
+    """Ctrl-C reaches the tests and what they start, also where a shell runs them in the
+    background: there they inherit that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
