@@ -17,6 +17,7 @@ from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import render
 from motion_lab.data.video import contact_sheet
 from motion_lab.evaluation.metrics import psnr, sharpness
+from motion_lab.inference.motion import to_pictures, to_tensor
 from motion_lab.models.base_model import BaseModel
 
 POSES: dict[str, dict[str, float]] = {
@@ -67,17 +68,17 @@ def evaluate_portrait(model: BaseModel, picture: Image, performers: int = 2) -> 
     """
     device = next(model.parameters()).device
     crop, _ = crop_portrait(picture, model.image_size)
-    source = model.encode_source(_to_tensor(crop[None]).to(device))
+    source = model.encode_source(to_tensor([crop], device))
     still = model.decode(source, torch.zeros_like(source.motion)).image
     face = _face(model.image_size).to(device)
     rows: list[Image] = []
     sharp = []
     for performer in range(performers):
         played = _perform(model.image_size, performer)
-        motion = model.encode_motion(_to_tensor(played).to(device))
+        motion = model.encode_motion(to_tensor(list(played), device))
         image = model.decode(source.expand(len(motion)), motion - motion[:1]).image
         sharp.append(sharpness(image, source.image.expand_as(image), face))
-        rows += [*played, *_to_pictures(image)]
+        rows += [*played, *to_pictures(image)]
     by_pose = torch.stack(sharp).mean(0)
     scores = {
         "psnr_rest": psnr(still, source.image).item(),
@@ -102,12 +103,3 @@ def _face(size: int) -> Tensor:
     (x, y), (a, b) = _FACE
     inside = ((centres - x) / a).square()[None, :] + ((centres - y) / b).square()[:, None] <= 1
     return inside[None, None]
-
-
-def _to_tensor(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(pictures).movedim(-1, 1).float() / 255
-
-
-def _to_pictures(image: Tensor) -> np.ndarray:
-    pixels = image.clamp(0, 1).mul(255).round().byte()
-    return pixels.movedim(1, -1).cpu().numpy()

@@ -33,6 +33,7 @@ from motion_lab.inference.motion import (
     motion_from_speech,
     motion_from_video,
     save_motion,
+    to_pictures,
     to_tensor,
 )
 from motion_lab.inference.stages import Stages
@@ -195,9 +196,7 @@ def animate(job: Job, models: Models | None = None, stages: Stages | None = None
 def render(model: BaseModel, source: Source, deviations: Tensor, batch: int = 4) -> Iterator[Image]:
     """Frames (S, S, 3) uint8 of a portrait moved by deviations (F, M), one after another."""
     for part in deviations.split(batch):
-        frames = model.decode(source.expand(len(part)), part).image
-        pixels = frames.clamp(0, 1).mul(255).round().to(torch.uint8)
-        yield from pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        yield from to_pictures(model.decode(source.expand(len(part)), part).image)
 
 
 def _frame(job: Job, picture: Image, stages: Stages) -> Framing:

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -33,6 +34,12 @@ def to_tensor(frames: list[Image], device: torch.device) -> Tensor:
     """Frames (H, W, 3) uint8 as a batch (B, 3, H, W) in [0, 1]."""
     pixels = torch.from_numpy(np.stack(frames)).to(device)
     return pixels.permute(0, 3, 1, 2).float().div_(255).contiguous()
+
+
+def to_pictures(frames: Tensor) -> npt.NDArray[np.uint8]:
+    """A batch (B, 3, H, W) in [0, 1], what lies outside clipped, as frames (B, H, W, 3)."""
+    pixels = frames.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def motion_from_speech(

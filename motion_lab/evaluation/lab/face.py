@@ -43,7 +43,9 @@ class FaceNet(nn.Module):
     @torch.no_grad()
     def embed(self, frames: Tensor, batch: int = 128) -> Tensor:
         """Embeddings (F, E) of a clip (F, 3, S, S), uint8 or floats in [0, 1]."""
-        return torch.cat([self(some) for some in batches(frames, self, batch)])
+        return torch.cat(
+            [self(some) for some in batches(frames, next(self.parameters()).device, batch)]
+        )
 
 
 def load(device: torch.device | str = "cpu") -> FaceNet:

@@ -28,7 +28,7 @@ def embed(network: LabFeatures, frames: Tensor, batch: int = 64) -> Tensor:
     what is in the picture in the coarse ones.
     """
     rows = []
-    for some in batches(frames, network, batch):
+    for some in batches(frames, next(network.parameters()).device, batch):
         maps = network(resize(some, (SIZE, SIZE)))
         rows.append(torch.cat([m.mean((2, 3)) for m in maps[1:]], 1))
     return torch.cat(rows)

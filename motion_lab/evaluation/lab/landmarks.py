@@ -113,7 +113,7 @@ class LandmarkNet(nn.Module):
     @torch.no_grad()
     def track(self, frames: Tensor, batch: int = 64) -> Landmarks:
         """Landmarks of a clip, (F, 3, S, S) uint8 or floats in [0, 1], a few frames at a time."""
-        seen = [self(some) for some in batches(frames, self, batch)]
+        seen = [self(some) for some in batches(frames, next(self.parameters()).device, batch)]
         return Landmarks(torch.cat([x.points for x in seen]), torch.cat([x.spread for x in seen]))
 
 

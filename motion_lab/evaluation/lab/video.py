@@ -68,7 +68,7 @@ def layouts(network: LabFeatures, frames: Tensor, batch: int = 64) -> Tensor:
     the averages of the map at an eighth of 96 × 96 pixels.
     """
     rows = []
-    for some in batches(frames, network, batch):
+    for some in batches(frames, next(network.parameters()).device, batch):
         seen = network(resize(some, (features.SIZE, features.SIZE)))[3]
         rows.append(F.adaptive_avg_pool2d(seen, _PLANE).flatten(1))
     return torch.cat(rows)

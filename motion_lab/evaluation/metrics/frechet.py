@@ -13,7 +13,8 @@ from torch import Tensor
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.lab import features, video
-from motion_lab.evaluation.metrics.backbones import batches, lab, published
+from motion_lab.evaluation.lab.frames import batches
+from motion_lab.evaluation.metrics.backbones import lab, published
 from motion_lab.evaluation.metrics.metric import Better, Need
 from motion_lab.evaluation.published import inception
 from motion_lab.foreign_weights import load_script

@@ -14,7 +14,8 @@ from torch import Tensor
 from motion_lab.evaluation.clips import Clip
 from motion_lab.evaluation.faces import CropMode, FaceCrop
 from motion_lab.evaluation.lab import face
-from motion_lab.evaluation.metrics.backbones import batches, lab, published
+from motion_lab.evaluation.lab.frames import batches
+from motion_lab.evaluation.metrics.backbones import lab, published
 from motion_lab.evaluation.metrics.mean import Mean
 from motion_lab.evaluation.metrics.metric import Better, Need, both
 from motion_lab.evaluation.published import arcface

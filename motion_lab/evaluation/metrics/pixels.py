@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from motion_lab.evaluation.clips import Clip
-from motion_lab.evaluation.metrics.backbones import batches
+from motion_lab.evaluation.lab.frames import batches
 from motion_lab.evaluation.metrics.images import psnr, ssim
 from motion_lab.evaluation.metrics.mean import Mean
 from motion_lab.evaluation.metrics.metric import Better, Need, both
