@@ -73,6 +73,11 @@ class BaseTask:
                 raise UsageError(
                     f"training.losses: there is no loss {name!r}; there are {', '.join(LOSSES)}"
                 )
+        if {"adversarial", "features"} & self.weights.keys() and "critic" not in self.weights:
+            raise UsageError(
+                "training.losses weighs what a critic finds, but trains none; give 'critic' a "
+                "weight too, usually 1"
+            )
         self.cross_identity, self.texture = data.cross_identity, data.texture
         self.motion_from, self.appearance_from = data.motion_from, data.appearance_from
         self.critic_from = data.critic_from

@@ -149,6 +149,11 @@ def test_the_critic_waits_for_its_step(folder):
     assert task.loss(task.batch(0), 7)[1].keys() == {"adversarial", "features", "critic"}
 
 
+def test_a_critic_that_is_asked_but_not_trained_is_refused(folder):
+    with pytest.raises(UsageError, match="give 'critic' a weight"):
+        _task(folder, "training.losses={image: 1, adversarial: 1}")
+
+
 def test_places_are_those_of_the_pictures(task):
     """The mean place of the pixels labelled lips and mouth, by hand."""
     batch = draw(task.bank, np.random.default_rng(1), 16, 0.0)

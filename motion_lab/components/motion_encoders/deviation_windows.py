@@ -50,7 +50,8 @@ class WindowedDeviation(TokenReader):
         self.stem = nn.Sequential(
             ConvBlock(3, width, 2), ConvBlock(width, 2 * width, 2), ConvBlock(2 * width, dim, 2)
         )
-        self.frame = nn.Sequential(ConvBlock(dim, dim, 2), nn.Conv2d(dim, dim, 1))
+        self.whole = nn.Sequential(ConvBlock(dim, dim, 2), ConvBlock(dim, dim))
+        self.frame, self.context = nn.Conv2d(dim, dim, 1), nn.Conv2d(dim, dim, 1)
         self.find = nn.Sequential(ConvBlock(dim, 4 * width), nn.Conv2d(4 * width, 3, 1))
         self.mouth, self.eye = tokeniser(width, dim, 3), tokeniser(width, dim, 3)
         self.place = nn.Linear(6, dim)
@@ -63,22 +64,28 @@ class WindowedDeviation(TokenReader):
     def look(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """MD (B, motion_size), and the places of mouth, left and right eye, (B, 3, 2) in [-1, 1].
 
-        With landmarks at hand, training can supervise the places; without, gradients reach them
-        through the windows.
+        For training that supervises the places with landmarks: no gradient reaches them through
+        the windows, where it would be noise beside the landmarks'.
         """
-        features = self.stem(resize(image, (self.view_size, self.view_size)) * 2 - 1)
-        places, _ = expected_positions(self.find(features))
-        mouth, left, right = places.unbind(1)
+        return self._read(image, supervised=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self._read(image, supervised=False)[0]
+
+    def _read(self, image: Tensor, supervised: bool) -> tuple[Tensor, Tensor]:
+        fine = self.stem(resize(image, (self.view_size, self.view_size)) * 2 - 1)
+        coarse = self.whole(fine)
+        heat = self.find(fine + resize(self.context(coarse), fine.shape[-2:]))
+        places, _ = expected_positions(heat.float(), temperature=0.3)
+        at = places.detach() if supervised else places
+        mouth, left, right = at.unbind(1)
         maps = [
-            self.frame(features) + self.place(places.flatten(1))[..., None, None],
+            self.frame(coarse) + self.place(at.flatten(1))[..., None, None],
             self.mouth(_through(self.mouth_window, image, mouth)),
             self.eye(_through(self.left_window, image, left)),
             self.eye(_through(self.right_window, image, right)),
         ]
         return self.read_motion(maps), places
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.look(image)[0]
 
 
 def _window(size: tuple[int, int], half: tuple[float, float]) -> Tensor:
