@@ -24,6 +24,9 @@ class TrainingConfig:
     """Peak of the schedule: linear warm-up, then a cosine down to zero at ``steps``."""
     warmup: int = 500
     """Steps of linear warm-up."""
+    decay_from: int = 0
+    """Step up to which the rate stays at its peak. A run held there can be stopped at any step,
+    and be given its last steps when its pictures please."""
     weight_decay: float = 0.01
     """AdamW's, on matrices and kernels alone; biases and norms are left free."""
     grad_clip: float = 1.0
@@ -47,7 +50,7 @@ class TrainingConfig:
         section = "training"
         for name in ("steps", "batch_size", "log_every", "picture_every"):
             _at_least(section, name, getattr(self, name), 1)
-        for name in ("warmup", "weight_decay", "checkpoint_minutes", "seed"):
+        for name in ("warmup", "decay_from", "weight_decay", "checkpoint_minutes", "seed"):
             _at_least(section, name, getattr(self, name), 0)
         for name in ("learning_rate", "grad_clip"):
             if not getattr(self, name) > 0:

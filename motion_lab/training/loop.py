@@ -128,7 +128,9 @@ def train(
         for step in range(progress.step, training.steps):
             batch = {name: value.to(device) for name, value in batches.get().items()}
             torch.manual_seed(_seed(training.seed, step))
-            rate = training.learning_rate * schedule(step, training.warmup, training.steps)
+            rate = training.learning_rate * schedule(
+                step, training.warmup, training.steps, training.decay_from
+            )
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
@@ -176,11 +178,13 @@ def train(
     journal.say(f"Done: {folder / config.stage}.safetensors after {training.steps} steps.")
 
 
-def schedule(step: int, warmup: int, steps: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then a cosine towards zero."""
+def schedule(step: int, warmup: int, steps: int, decay_from: int = 0) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then a cosine towards zero, which
+    begins at ``decay_from`` if that is later."""
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    start = max(warmup, decay_from)
+    return 0.5 * (1 + math.cos(math.pi * max(0, step - start) / max(1, steps - start)))
 
 
 def _optimizer(modules: dict[str, nn.Module], training: TrainingConfig) -> torch.optim.Optimizer:

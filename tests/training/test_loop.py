@@ -246,3 +246,8 @@ def test_schedule_warms_up_and_falls_towards_zero():
     assert 0 < rates[-1] < 0.01
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert schedule(0, 0, 1) == 1
+    held = [schedule(step, 10, 100, 60) for step in range(100)]
+    assert held[:10] == rates[:10]
+    assert held[10:61] == [1] * 51
+    assert held[80] == pytest.approx(0.5)
+    assert [schedule(step, 10, 100, 5) for step in range(100)] == rates
