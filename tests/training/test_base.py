@@ -133,6 +133,24 @@ def test_every_loss_reaches_what_it_is_to_teach(folder):
             assert parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize(
+    "decoder", ["lmdd", "{name: lmdd, follow: true}", "{name: lmdd, attention: false, mask: false}"]
+)
+def test_mixed_precision_reaches_every_part(folder, decoder):
+    settings = ["data.motion_from=0", "data.appearance_from=0", "data.critic_from=0"]
+    weights = ", ".join(f"{name}: 1.0" for name in set(LOSSES) - {"perceptual", "places"})
+    settings += [f"model.motion_decoder={decoder}", f"training.losses={{{weights}}}"]
+    task = _task(folder, *settings)
+    whole, _ = task.loss(task.batch(0), 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = task.loss(task.batch(0), 0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(whole.detach()), rel=0.05)
+    gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert gradients
+
+
 def test_a_parameter_that_never_varies_costs_nothing(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "bank")
     motion = np.load(tmp_path / "bank" / "train" / "motion.npy", mmap_mode="r+")
