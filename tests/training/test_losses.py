@@ -51,6 +51,14 @@ def test_structure_is_that_of_three_scales(pair):
     torch.testing.assert_close(losses.structure(image, target), expected)
 
 
+def test_structure_is_as_exact_in_mixed_precision(pair):
+    """Bright and nearly flat, where variances are tiny differences of large squares."""
+    image, target = (0.9 + 0.02 * each for each in pair)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = losses.structure(image, target)
+    assert float(mixed) == pytest.approx(float(losses.structure(image, target)), rel=1e-6)
+
+
 def test_perceptual_distance_ignores_the_strength_of_features(pair):
     image, target = pair
     once, thrice = _Maps(1.0), _Maps(3.0)
