@@ -50,6 +50,13 @@ def base(
     identities: Identities = 64,
     seed: Seed = 0,
     json: Json = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.png",
+            help="Also show what goes on inside: displacement, generated pixels, depth, regions.",
+        ),
+    ] = None,
     device: Device = "auto",
     plugin: Plugin = None,
 ) -> None:
@@ -67,7 +74,7 @@ def base(
     _expect_data("base", synthetic, "heads of configs/eval_heads.yaml")
     for path in plugin or []:
         registry.load_plugin(path)
-    report_base(checkpoint, identities, seed, json, resolve_device(device))
+    report_base(checkpoint, identities, seed, json, resolve_device(device), pictures)
 
 
 def portrait(

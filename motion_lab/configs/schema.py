@@ -148,6 +148,9 @@ class BaseDataConfig:
     seed: int = 0
     cross_identity: float = MISSING
     """Share of pairs whose motion comes from another person's frame, 0 to 1."""
+    wide: float = 0.0
+    """Share of pairs, beyond those that chance has, whose frames are both posed freely: large
+    motion, 0 to 1."""
     texture: float = 0.0
     """Share of pairs that get the texture of a photograph, 0 to 1."""
     motion_from: int = 0
@@ -173,7 +176,7 @@ class BaseDataConfig:
         for name in self.frozen:
             if name not in COMPONENTS:
                 raise ValueError(f"data.frozen: {name!r} is none of {', '.join(COMPONENTS)}")
-        for name in ("cross_identity", "texture"):
+        for name in ("cross_identity", "wide", "texture"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} must be in [0, 1], got {getattr(self, name)}")
         if self.perceptual is not None:
@@ -189,9 +192,13 @@ class MotionDataConfig:
     folder: str = MISSING
     """Where the clips' features are kept; made on the first run, reused by later ones."""
     dataset: Any = MISSING
+    shortest: int = 0
+    """Frames of the shortest windows trained on, in every second batch: streams draw short ones.
+    0: all windows are whole."""
 
     def check(self) -> None:
         """Raise ValueError, with its path, for a value that does not make sense."""
+        _at_least("data", "shortest", self.shortest, 0)
         self.dataset = _spec("data.dataset", self.dataset)
 
 

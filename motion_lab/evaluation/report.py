@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.table import Table
 from motion_lab.data.portrait import load_image
 from motion_lab.evaluation.base import evaluate_base, yardsticks
 from motion_lab.evaluation.heads import EvalHeads, load_eval_heads
+from motion_lab.evaluation.inside import look_inside
 from motion_lab.evaluation.lab import landmarks
 from motion_lab.evaluation.lab.weights import weights_file
 from motion_lab.evaluation.metrics import build_metrics
@@ -36,6 +38,9 @@ from registry import METRICS
 
 TABLE_METRICS = ("fid[lab]", "fvd[lab]", "div[lab]", "tgd", "lse[lab]")
 """The columns of the paper's table IV, measured by what ships."""
+
+_SHOWN = 6
+"""People on the sheet of `evaluate base --pictures`."""
 
 _BASE_BETTER = {
     "psnr": "higher",
@@ -106,18 +111,27 @@ _MOTION_BETTER = {
 
 
 def report_base(
-    checkpoint: str, identities: int, seed: int, output: Path | None, device: torch.device
+    checkpoint: str,
+    identities: int,
+    seed: int,
+    output: Path | None,
+    device: torch.device,
+    pictures: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint's base model on held-out synthetic heads; print and return the scores.
 
-    `output` is a JSON file to write, with the scores and how they were made. Progress goes to
-    standard error.
+    `output` is a JSON file to write, with the scores and how they were made; `pictures` a PNG of
+    what goes on inside the model, for the first few people. Progress goes to standard error.
     """
     model = load_base_model(checkpoint, device)
     heads = load_eval_heads(seed=seed, identities=identities, size=model.image_size)
     scores = evaluate_base(model, track(heads, "Evaluating", console=Console(stderr=True)))
     weights = resolve_checkpoint(checkpoint) / BASE_FILE
     made = {"checkpoint": checkpoint, "sha256": fingerprint(weights), "device": str(device)}
+    if pictures is not None:
+        some = itertools.islice(heads, _SHOWN)
+        with whole_file(pictures) as unfinished:
+            Image.fromarray(look_inside(model, some)).save(unfinished, format="PNG")
     _print(f"Base model of {checkpoint}: {heads}", scores, _BASE_MEANING)
     _write(output, heads, scores, made)
     return scores

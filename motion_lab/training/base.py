@@ -15,7 +15,14 @@ import registry
 from motion_lab.components.blocks import resize
 from motion_lab.components.protocols import MotionField
 from motion_lab.configs.schema import Config
-from motion_lab.data.synthetic.pairs import FLOW_SIZE, PAIRS, PEOPLE, PairBank, build_pairs
+from motion_lab.data.synthetic.pairs import (
+    FLOW_SIZE,
+    PAIRS,
+    PEOPLE,
+    WIDE,
+    PairBank,
+    build_pairs,
+)
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, REGIONS
 from motion_lab.errors import UsageError
@@ -78,7 +85,7 @@ class BaseTask:
                 "training.losses weighs what a critic finds, but trains none; give 'critic' a "
                 "weight too, usually 1"
             )
-        self.cross_identity, self.texture = data.cross_identity, data.texture
+        self.cross_identity, self.wide, self.texture = data.cross_identity, data.wide, data.texture
         self.motion_from, self.appearance_from = data.motion_from, data.appearance_from
         self.critic_from = data.critic_from
         # Channels last is what convolutions on a CPU and tensor cores want.
@@ -129,7 +136,7 @@ class BaseTask:
     def batch(self, step: int) -> dict[str, Tensor]:
         """Batch ``step``: a function of (seed, step) alone."""
         rng = np.random.default_rng([self.seed, step])
-        batch = draw(self.bank, rng, self.batch_size, self.cross_identity)
+        batch = draw(self.bank, rng, self.batch_size, self.cross_identity, self.wide)
         texture_pairs(batch, rng, self.texture)
         batch["driver"] = disturb(batch["driver"], rng)
         return batch
@@ -259,15 +266,18 @@ class BaseTask:
 
 
 def draw(
-    bank: PairBank, rng: np.random.Generator, count: int, cross_identity: float
+    bank: PairBank, rng: np.random.Generator, count: int, cross_identity: float, wide: float = 0.0
 ) -> dict[str, Tensor]:
     """``count`` random pairs; in a share of ``cross_identity`` another person drives.
 
-    Every tenth pair rests: the driver shows the source's own motion on another face.
+    A share ``wide`` more of them than chance has it are of two free poses. Every tenth pair rests:
+    the driver shows the source's own motion on another face.
     """
     group = rng.integers(bank.groups, size=count)
     person = rng.integers(PEOPLE, size=count)
     pair = rng.integers(len(PAIRS), size=count)
+    if wide:
+        pair = np.where(rng.random(count) < wide, rng.choice(WIDE, count), pair)
     source, driving = np.asarray(PAIRS)[pair].T
     rest = rng.random(count) < (0.1 if cross_identity else 0.0)
     driving = np.where(rest, source, driving)

@@ -172,6 +172,14 @@ def test_a_critic_that_is_asked_but_not_trained_is_refused(folder):
         _task(folder, "training.losses={image: 1, adversarial: 1}")
 
 
+def test_wide_pairs_are_of_two_free_poses(task):
+    still = draw(task.bank, np.random.default_rng(3), 400, 0.0)
+    wide = draw(task.bank, np.random.default_rng(3), 400, 0.0, 1.0)
+    turn = [batch["motion"][:, :3].norm(dim=1) for batch in (still, wide)]
+    assert turn[1].mean() > 1.3 * turn[0].mean()
+    assert turn[1].min() > 0
+
+
 def test_places_are_those_of_the_pictures(task):
     """The mean place of the pixels labelled lips and mouth, by hand."""
     batch = draw(task.bank, np.random.default_rng(1), 16, 0.0)

@@ -22,6 +22,7 @@ FLOW_SIZE = 64
 PAIRS = (
     (0, 1), (0, 2), (0, 3), (0, 4), (0, 7), (7, 0), (1, 5), (5, 1), (2, 6), (3, 4), (4, 2), (1, 0),
 )  # fmt: skip
+WIDE = tuple(PAIRS.index(pair) for pair in ((3, 4), (4, 2)))  # from one free pose to another
 HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
 _FORMAT = 2  # of a bank's folder
 
