@@ -14,8 +14,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from motion_lab import __version__
-from motion_lab.cli import ablate, animate, components, data, doctor, evaluate, train
+from motion_lab.cli import ablate, animate, components, data, doctor, evaluate, stream, train
 from motion_lab.errors import MotionLabError
+from motion_lab.memory import keep_freed_memory
 from registry import RegistryError
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def _root(
     """
 
 
-for _module in (animate, data, train, evaluate, ablate, components, doctor):
+for _module in (animate, stream, data, train, evaluate, ablate, components, doctor):
     _module.register(app)
 
 
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in given
     # So that a killed command also leaves its `with` blocks, which remove unfinished files.
     signal.signal(signal.SIGTERM, _terminate)
+    keep_freed_memory()
     try:
         app([each for each in given if each != "--debug"], prog_name="motion-lab")
     except MotionLabError as error:

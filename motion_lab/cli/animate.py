@@ -37,6 +37,10 @@ def animate(
     voice: Annotated[
         str, typer.Option(help="Voice of --text: en-us, en-gb+f3, de+m2, ...")
     ] = "en-us",
+    idle: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Say nothing for so long: look, blink and breathe."),
+    ] = None,
     driving: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +67,26 @@ def animate(
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same video; another, another take.")
     ] = 0,
+    head: Annotated[
+        float, typer.Option(help="Scale of the head's movement: 0 holds it still, 1 leaves it.")
+    ] = 1.0,
+    expression: Annotated[
+        float, typer.Option(help="Scale of what mouth, brows and gaze do; 1 leaves it.")
+    ] = 1.0,
+    blinks: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PER_MINUTE", help="Blink so often (people: 15 to 20), not as the model would."
+        ),
+    ] = None,
+    pose: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="YAW PITCH ROLL",
+            help="Start with the head turned to the viewer's right, up and tilted right by so many "
+            "degrees from the portrait; with --head 0, stay there.",
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -94,6 +118,7 @@ def animate(
 
     import registry
     from motion_lab.inference import animate as inference
+    from motion_lab.inference.controls import Controls
     from motion_lab.inference.stages import Stages
 
     for path in plugin or []:
@@ -104,6 +129,7 @@ def animate(
         audio=audio,
         text=text,
         voice=voice,
+        idle=idle,
         driving=driving,
         motion=motion,
         save_motion=save_motion,
@@ -111,6 +137,7 @@ def animate(
         guidance=guidance,
         steps=steps,
         seed=seed,
+        controls=Controls(head, expression, blinks, pose),
         size=size,
         full_frame=full_frame,
         crop=not no_crop,

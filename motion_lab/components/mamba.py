@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from motion_lab.ops import causal_conv1d, selective_scan
+
+
+class MixerState(NamedTuple):
+    """What a mixer remembers of a stream."""
+
+    inputs: Tensor  # (B, inner, kernel - 1), the last ones, which the convolution still sees
+    memory: Tensor  # (B, inner, state), of the scan
 
 
 class MambaMixer(nn.Module):
@@ -47,17 +55,35 @@ class MambaMixer(nn.Module):
         u, gate = self.project_in(x).chunk(2, dim=2)
         return self.project_out(self.scan(u, gate))
 
+    def advance(self, x: Tensor, keep: int, state: MixerState | None) -> tuple[Tensor, MixerState]:
+        """Go on with a stream: (B, L, width) → (B, L, width), and the state after ``keep`` inputs.
+
+        What follows those is heard in advance, and comes again in the next call.
+        """
+        u, gate = self.project_in(x).chunk(2, dim=2)
+        y, state = self._scan(u[:, :keep], gate[:, :keep], state)
+        if keep < x.shape[1]:
+            y = torch.cat([y, self._scan(u[:, keep:], gate[:, keep:], state)[0]], dim=1)
+        return self.project_out(y), state
+
     def scan(self, u: Tensor, gate: Tensor | None = None) -> Tensor:
         """What lies between the projections, (B, L, inner) → (B, L, inner); ungated if no gate."""
-        u = causal_conv1d(
+        return self._scan(u, gate, None)[0]
+
+    def _scan(
+        self, u: Tensor, gate: Tensor | None, state: MixerState | None
+    ) -> tuple[Tensor, MixerState]:
+        u, inputs = causal_conv1d(
             u.transpose(1, 2),
             self.conv.weight.squeeze(1),
             self.conv.bias,
             activation="silu",
+            initial_state=None if state is None else state.inputs,
+            return_last_state=True,
             reverse=self.reverse,
         )
         step, b, c = self.select(u.transpose(1, 2)).split(self.sizes, dim=2)
-        y = selective_scan(
+        y, memory = selective_scan(
             u,
             self.step(step).transpose(1, 2),
             -torch.exp(self.log_decay),
@@ -67,6 +93,8 @@ class MambaMixer(nn.Module):
             None if gate is None else gate.transpose(1, 2),
             self.step_bias,
             delta_softplus=True,
+            initial_state=None if state is None else state.memory,
+            return_last_state=True,
             reverse=self.reverse,
         )
-        return y.transpose(1, 2)
+        return y.transpose(1, 2), MixerState(inputs, memory)

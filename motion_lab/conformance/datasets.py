@@ -11,6 +11,7 @@ import torch
 
 from motion_lab.configs.loading import load_config
 from motion_lab.conformance.kinds import FRAME, Subject
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.models.base_model import BaseModel
 from motion_lab.training.motion_data import Clip, MotionClips
 
@@ -33,7 +34,9 @@ def repeatability(subject: Subject) -> None:
         for a, b in zip(
             [*first.train, *first.held_out], [*second.train, *second.held_out], strict=True
         ):
-            same = all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+            same = all(
+                np.array_equal(np.asarray(x), np.asarray(y)) for x, y in zip(a, b, strict=True)
+            )
             assert same, f"a clip differs when it is {what}"
 
 
@@ -69,6 +72,8 @@ def _verify(name: str, clip: Clip) -> None:
         "source": (size,),
         "opening": (frames,),
     }
+    if clip.parameters is not None:
+        shapes["parameters"] = (frames, len(MOTION))
     for field, shape in shapes.items():
         value = getattr(clip, field)
         what = f"{field} of a clip of {name}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple
+from types import SimpleNamespace, TracebackType
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -60,11 +61,12 @@ class VideoWriter:
         self.height, self.width = (size, size) if isinstance(size, int) else size
         self.fps = Fraction(fps).limit_denominator(60_000)
         self.frames = 0
-        self._sound = None
+        self._sound: Wave | None = None  # what of it is not written yet
         if audio is not None:
             self._sound = soxr.resample(audio, audio_rate, SOUND_RATE).astype(np.float32)
         self._samples = 0
         self._crf = crf
+        self._options: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> VideoWriter:
@@ -86,7 +88,12 @@ class VideoWriter:
         video.pix_fmt = "yuv420p"
         # The same frames make the same file: one thread here and in `reformat`, and no macroblock
         # tree, whose AVX-512 code in x264 differs from run to run at widths such as 48, 96 or 400.
-        video.options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+        video.options = {
+            "crf": str(self._crf),
+            "preset": "veryfast",
+            "x264-params": "mbtree=0",
+            **self._options,
+        }
         context = video.codec_context
         context.thread_count = 1
         context.color_primaries = context.color_trc = _BT709
@@ -115,7 +122,7 @@ class VideoWriter:
         )
         picture.pts = self.frames
         picture.time_base = 1 / self.fps
-        with clear_write_errors(self.path):
+        with self._writing():
             self._container.mux(self._video.encode(picture))
             self.frames += 1
             self._write_sound()
@@ -125,8 +132,9 @@ class VideoWriter:
         if self._sound is None:
             return
         end = round(self.frames * SOUND_RATE / self.fps)
-        samples = self._sound[self._samples : end]
-        samples = np.pad(samples, (0, end - self._samples - len(samples)))
+        due = end - self._samples
+        samples, self._sound = self._sound[:due], self._sound[due:]
+        samples = np.pad(samples, (0, due - len(samples)))
         chunk = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1)[None], "fltp", "mono")
         chunk.sample_rate = SOUND_RATE
         chunk.pts = self._samples
@@ -146,16 +154,56 @@ class VideoWriter:
         with self._stack:
             if not self.frames:
                 raise MotionLabError(f"{self.path} was not written: there are no frames for it.")
-            with clear_write_errors(self.path):
+            with self._writing():
                 self._container.mux(self._video.encode(None))
                 if self._sound is not None:
                     self._container.mux(self._audio.encode(None))
                 self._container.close()
 
+    def _writing(self) -> AbstractContextManager[None]:
+        return clear_write_errors(self.path)
+
     def _abandon(self) -> None:
         # After an error, the file may refuse its ending too; the first error is the one to report.
         with contextlib.suppress(av.FFmpegError, OSError):
             self._container.close()
+
+
+class LiveWriter(VideoWriter):
+    """Write frames, and the sound that arrives beside them, to a pipe whose reader plays them.
+
+    Matroska, which needs no end to be watched. `file` has `write`; an error that this raises, such
+    as BrokenPipeError, ends the block.
+    """
+
+    def __init__(self, file: BinaryIO, size: int | tuple[int, int]) -> None:
+        super().__init__("the live video", size)
+        self._file = file
+        self._options = {"tune": "zerolatency"}
+        self._sound = np.zeros(0, np.float32)
+        self._resampler = soxr.ResampleStream(SAMPLE_RATE, SOUND_RATE, 1, dtype="float32")
+
+    def __enter__(self) -> LiveWriter:
+        # Nothing but `write`: a pipe's `seek` is there, and fails.
+        pipe = SimpleNamespace(write=self._file.write)
+        options = {"live": "1", "flush_packets": "1", "cluster_time_limit": "200"}
+        self._container = av.open(pipe, "w", format="matroska", options=options)
+        self._stack.callback(self._abandon)
+        self._add_streams()
+        return self
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def hear(self, wave: Wave, *, last: bool = False) -> None:
+        """More of the sound track, (T,) at 16 kHz."""
+        more = self._resampler.resample_chunk(wave, last=last)
+        self._sound = np.concatenate([self._sound, more])
+
+    def write(self, frame: Image) -> None:
+        """As of a file; what is written can be played at once."""
+        super().write(frame)
+        self._file.flush()
 
 
 class Video(NamedTuple):

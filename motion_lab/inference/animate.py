@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
-from motion_lab.data.audio import Wave, load_audio
+from motion_lab.data.audio import SAMPLE_RATE, Wave, load_audio
 from motion_lab.data.portrait import (
     Framing,
     Image,
@@ -27,6 +28,7 @@ from motion_lab.data.video import Video, VideoWriter, read_video
 from motion_lab.device import resolve_device
 from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.files import whole_file
+from motion_lab.inference.controls import Controls
 from motion_lab.inference.motion import (
     FPS,
     load_motion,
@@ -49,6 +51,7 @@ from motion_lab.models.weights import (
 
 _FULL_FRAME_SIDE = 1920  # of a photograph whose --size is not given
 _SIZES = range(64, 4097)
+_LONGEST_IDLE = 3600  # seconds
 
 
 @dataclass
@@ -60,6 +63,7 @@ class Job:
     audio: Path | None = None
     text: str | None = None
     voice: str = "en-us"
+    idle: float | None = None  # seconds of silence
     driving: Path | None = None
     motion: Path | None = None
     save_motion: Path | None = None
@@ -67,6 +71,7 @@ class Job:
     guidance: float | None = None  # None: the model's own
     steps: int | None = None
     seed: int = 0
+    controls: Controls = field(default_factory=Controls)
     size: int | None = None
     full_frame: bool = False
     crop: bool = True
@@ -76,12 +81,28 @@ class Job:
         """Raise UsageError where the options do not go together."""
         if self.audio and self.text is not None:
             raise UsageError("Give a recording or --text, not both: each is the voice to be heard.")
-        if self.driving and self.motion:
-            raise UsageError("Give --driving or --motion, not both: each moves the portrait.")
-        if not (self.audio or self.text is not None or self.driving or self.motion):
+        if self.idle is not None and (self.audio or self.text is not None):
+            raise UsageError("--idle is for a portrait that says nothing; give no words beside it.")
+        if (self.idle is not None) + bool(self.driving) + bool(self.motion) > 1:
             raise UsageError(
-                "Nothing moves the portrait: give a recording, --text, --driving or --motion."
+                "Give one of --driving, --motion and --idle: each moves the portrait by itself."
             )
+        if not (
+            self.audio
+            or self.text is not None
+            or self.idle is not None
+            or self.driving
+            or self.motion
+        ):
+            raise UsageError(
+                "Nothing moves the portrait: give a recording, --text, --idle, --driving or "
+                "--motion."
+            )
+        if self.idle is not None and not 0 < self.idle <= _LONGEST_IDLE:
+            raise UsageError(f"--idle {self.idle}: choose more than 0, up to {_LONGEST_IDLE} s.")
+        self.controls.check()
+        if self.controls.pose and (self.driving or self.motion):
+            raise UsageError("--pose is where speech starts from; --driving and --motion know it.")
         if self.output.suffix.lower() != ".mp4":
             raise UsageError(f"{self.output}: the video is an MP4 file; let its name end in .mp4.")
         if self.size is not None and self.size not in _SIZES:
@@ -113,7 +134,7 @@ class Animation:
 
 
 def load_models(checkpoint: str | Path, device: torch.device, speech: bool = True) -> Models:
-    """Load a checkpoint; without ``speech``, stage 1 alone.
+    """Load a checkpoint; without ``speech``, which controls need too, stage 1 alone.
 
     Raises:
         UsageError: there is no such checkpoint.
@@ -150,14 +171,15 @@ def animate(job: Job, models: Models | None = None, stages: Stages | None = None
         wave, driving = _sound(job)
     with stages.stage("loading the models"):
         speech = not (job.driving or job.motion)
-        models = models or load_models(job.checkpoint, device, speech)
+        models = models or load_models(job.checkpoint, device, speech or job.controls.any)
         saved: Tensor | None = None
         if job.motion:
             saved = load_motion(job.motion, models.base_sha256, models.base.motion_size)
         crop, _ = crop_portrait(picture, models.base.image_size, framing)
         source = models.base.encode_source(to_tensor([crop], device))
     compose, size = _composer(job, picture, framing, models.base.image_size)
-    with VideoWriter(job.output, size, FPS, wave) as video:
+    heard = None if job.idle else wave
+    with VideoWriter(job.output, size, FPS, heard) as video:
         if saved is not None:
             deviations = saved.to(device)
         elif driving is not None:
@@ -176,8 +198,11 @@ def animate(job: Job, models: Models | None = None, stages: Stages | None = None
                     steps=job.steps,
                     guidance=job.guidance,
                     seed=job.seed,
+                    first=job.controls.first(models.motion),
                     advance=advance,
                 )
+        if models.motion is not None:
+            deviations = job.controls.apply(deviations, models.motion, job.seed)
         if not torch.isfinite(deviations).all():
             raise MotionLabError(
                 "The model gave motion that is no number: its weights are damaged or --guidance is "
@@ -218,6 +243,8 @@ def _sound(job: Job) -> tuple[Wave | None, Video | None]:
     driving = read_video(job.driving, fps=FPS) if job.driving else None
     if job.audio:
         return load_audio(job.audio), driving
+    if job.idle:
+        return np.zeros(round(job.idle * SAMPLE_RATE), np.float32), None
     if job.text is not None:
         # Imported here: the extra that it needs is not everybody's.
         from motion_lab.data.synthetic.speech import speak

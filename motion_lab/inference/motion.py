@@ -50,14 +50,19 @@ def motion_from_speech(
     steps: int | None,
     guidance: float | None,
     seed: int,
+    first: Tensor,
     advance: Advance,
 ) -> Tensor:
-    """Motion that goes with a 16 kHz wave (T,): (ceil(T / 640), M), the same for the same seed."""
+    """Motion that goes with a 16 kHz wave (T,): (ceil(T / 640), M), the same for the same seed.
+
+    It starts from the deviation ``first``, (M,).
+    """
     # On the CPU whatever the device, so that a seed means the same everywhere.
     generator = torch.Generator().manual_seed(seed)
     deviations = model.generate(
         torch.from_numpy(wave)[None].to(source_motion.device),
         source_motion,
+        first=first[None],
         steps=steps,
         guidance=guidance,
         generator=generator,

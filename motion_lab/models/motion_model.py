@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import registry
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.models.contracts import Spec, expect
 
 FRAME = 640  # samples of 16 kHz audio to a frame of 25 fps video
@@ -92,6 +93,10 @@ class MotionModel(nn.Module):
         self.source_mean: Tensor
         self.source_scale: Tensor
         self.alphas: Tensor
+        self.readout: Tensor
+        self.directions: Tensor
+        self.register_buffer("readout", torch.zeros(motion_size, len(MOTION)))
+        self.register_buffer("directions", torch.zeros(len(MOTION), motion_size))
         self.register_buffer("mean", torch.zeros(motion_size))
         self.register_buffer("whitening", torch.eye(motion_size))
         self.register_buffer("colouring", torch.eye(motion_size))
@@ -116,6 +121,17 @@ class MotionModel(nn.Module):
         self.source_mean.copy_(sources.mean(0))
         # One scale for all directions: those in which people hardly differ are to stay small.
         self.source_scale.fill_(sources.std(0).square().mean().sqrt().clamp(min=1e-6))
+
+    @torch.no_grad()
+    def fit_readout(self, deviations: Tensor, parameters: Tensor) -> None:
+        """Learn what deviations (F, M) mean: the head's parameters (F, 16), in the order of MOTION.
+
+        ``readout`` (M, 16) reads parameters off deviations, ``directions`` (16, M) is the way back;
+        both by ridge regression through zero, where the head is as in the portrait. Controls of
+        head, expression and blinks are made of them.
+        """
+        self.readout.copy_(_ridge(deviations, parameters))
+        self.directions.copy_(_ridge(parameters, deviations))
 
     def normalise(self, deviation: Tensor) -> Tensor:
         """Deviations (…, M) in MD's units → whitened."""
@@ -169,8 +185,9 @@ class MotionModel(nn.Module):
         shown = before + level * torch.randn_like(before)
         if self.own_past:
             # Where the track reaches back so far.
-            known = chosen(self.own_past) & (start >= window)[:, None, None]
-            earlier = heard[rows, (frames - window).clamp(min=0)]
+            known = chosen(self.own_past) & (start >= self.window)[:, None, None]
+            back = torch.arange(-self.window, 0, device=md.device)
+            earlier = heard[rows, (start[:, None] + back).clamp(min=0)]
             shown = torch.where(known, self._own_past(history, earlier, source), shown)
         shown = torch.where(chosen(self.past_drop), self.null_past, shown)
 
@@ -208,6 +225,7 @@ class MotionModel(nn.Module):
         wave: Tensor,
         source_motion: Tensor,
         *,
+        first: Tensor | None = None,
         steps: int | None = None,
         guidance: float | None = None,
         past_guidance: float | None = None,
@@ -224,6 +242,7 @@ class MotionModel(nn.Module):
         Args:
             wave: (B, T), 16 kHz, in [-1, 1].
             source_motion: MD of the portraits, (B, M).
+            first: the deviations to start from, (B, M); the portraits themselves if left out.
             steps: denoising steps a window; None for the model's own number.
             guidance: scale of what the audio adds to the prediction; 1 for none, None for the
                 model's own.
@@ -236,13 +255,7 @@ class MotionModel(nn.Module):
         Returns:
             Deviations from the source's MD, (B, ceil(T / 640), M), 25 a second.
         """
-        steps = self.steps if steps is None else steps
-        scales = (
-            self.guidance if guidance is None else guidance,
-            self.past_guidance if past_guidance is None else past_guidance,
-        )
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
+        steps, scales = self.sampling(steps, guidance, past_guidance)
         if source_motion.shape != (len(wave), self.motion_size):
             raise ValueError(
                 f"source_motion must be ({len(wave)}, {self.motion_size}) beside this wave, got "
@@ -252,34 +265,68 @@ class MotionModel(nn.Module):
         windows = -(-frames // self.window)
         # The last window is filled up with silence.
         audio = self.listen(F.pad(wave, (0, windows * self.window * FRAME - wave.shape[1])))
-        source = self._source(source_motion)
-        past = self.normalise(source_motion.new_zeros(len(wave), self.previous, self.motion_size))
+        source, past = self.begin(source_motion, first)
         if mean:
-            steps = 1
+            steps = 0
         done: list[Tensor] = []
         for index, heard in enumerate(audio.split(self.window, dim=1)):
 
-            def predict(
-                noisy: Tensor, t: Tensor, heard: Tensor = heard, past: Tensor = past
-            ) -> Tensor:
-                return self._predict(noisy, t, heard, source, past, *scales)
-
             def tick(step: int, index: int = index) -> None:
                 if progress is not None:
-                    progress(index * steps + step, windows * steps)
+                    progress(index * max(steps, 1) + step, windows * max(steps, 1))
 
-            shape = (len(wave), self.window, self.motion_size)
-            if mean:
-                last = torch.tensor(len(self.alphas) - 1, device=wave.device)
-                motion = predict(audio.new_zeros(shape), last)
-                tick(1)
-            else:
-                device = wave.device if generator is None else generator.device
-                noise = torch.randn(shape, generator=generator, device=device).to(audio)
-                motion = self._denoise(noise, predict, steps, tick)
+            motion = self.draw(heard, source, past, steps, scales, generator, tick)
             past = motion[:, -self.previous :]
             done.append(motion)
         return self.restore(torch.cat(done, dim=1)[:, :frames])
+
+    def sampling(
+        self, steps: int | None, guidance: float | None, past_guidance: float | None
+    ) -> tuple[int, tuple[float, float]]:
+        """Steps and guidance scales, the model's own where None is given."""
+        steps = self.steps if steps is None else steps
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        return steps, (
+            self.guidance if guidance is None else guidance,
+            self.past_guidance if past_guidance is None else past_guidance,
+        )
+
+    def begin(self, source_motion: Tensor, first: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the first window is drawn with: the source as backbones take it, and the past."""
+        start = torch.zeros_like(source_motion) if first is None else first
+        past = self.normalise(start).unsqueeze(1).expand(-1, self.previous, -1)
+        return self._source(source_motion), past
+
+    def draw(
+        self,
+        audio: Tensor,
+        source: Tensor,
+        past: Tensor,
+        steps: int,
+        scales: tuple[float, float],
+        generator: torch.Generator | None,
+        tick: Callable[[int], None] = lambda step: None,
+    ) -> Tensor:
+        """Whitened motion (B, n, M) for context (B, n, E), in ``steps`` steps; 0 for the mean.
+
+        ``source`` and ``past`` as `begin` gives them; ``past`` is then the last `previous` frames
+        of what was drawn before.
+        """
+        shape = (*audio.shape[:2], self.motion_size)
+
+        def predict(noisy: Tensor, t: Tensor) -> Tensor:
+            return self._predict(noisy, t, audio, source, past, *scales)
+
+        if not steps:
+            motion = predict(
+                audio.new_zeros(shape), torch.tensor(len(self.alphas) - 1).to(audio.device)
+            )
+            tick(1)
+            return motion
+        device = audio.device if generator is None else generator.device
+        noise = torch.randn(shape, generator=generator, device=device).to(audio)
+        return self._denoise(noise, predict, steps, tick)
 
     def _denoise(
         self,
@@ -336,6 +383,14 @@ class MotionModel(nn.Module):
 
     def _source(self, source: Tensor) -> Tensor:
         return (source - self.source_mean) / self.source_scale
+
+
+def _ridge(x: Tensor, y: Tensor) -> Tensor:
+    """The map (X, Y) that makes y (F, Y) of x (F, X), kept out of where x hardly varies."""
+    x, y = x.double(), y.double()
+    moments = x.T @ x / len(x)
+    penalty = 1e-3 * moments.diagonal().mean() * torch.eye(len(moments), dtype=x.dtype)
+    return torch.linalg.solve(moments + penalty, x.T @ y / len(x))
 
 
 def build_sampler(spec: Spec, diffusion_steps: int) -> Any:

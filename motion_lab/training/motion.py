@@ -35,6 +35,7 @@ class MotionTask:
     def __init__(self, config: Any, device: torch.device) -> None:
         self.device = device
         self.seed, self.batch_size = config.training.seed, config.training.batch_size
+        self.shortest = config.data.shortest
         self.weights = dict(config.training.losses)
         if not self.weights or not set(self.weights) <= set(LOSSES):
             raise UsageError(
@@ -58,9 +59,19 @@ class MotionTask:
                 f"a clip of {shortest} frames is shorter than model.window ({self.model.window}); "
                 "leave out short clips or choose a smaller window"
             )
+        if self.shortest > self.model.window:
+            raise UsageError(
+                f"data.shortest ({self.shortest}) is longer than model.window ({self.model.window})"
+            )
         deviations = np.concatenate([clip.deviation for clip in self.train])
         sources = np.stack([clip.source for clip in self.train])
         self.model.fit_normalisation(torch.from_numpy(deviations), torch.from_numpy(sources))
+        known = [clip for clip in self.train if clip.parameters is not None]
+        if known:
+            self.model.fit_readout(
+                torch.from_numpy(np.concatenate([clip.deviation for clip in known])),
+                torch.from_numpy(np.concatenate([clip.parameters for clip in known])),
+            )
         self.probe = fit_probe(deviations, np.concatenate([clip.opening for clip in self.train]))
 
     def modules(self) -> dict[str, nn.Module]:
@@ -70,8 +81,10 @@ class MotionTask:
         """Batch `step`, the arguments of `training_loss`: a function of (seed, step) alone."""
         rng = np.random.default_rng([self.seed, step])
         window, history = self.model.window, self.model.history
+        if self.shortest and rng.random() < 0.5:
+            window = int(rng.integers(self.shortest, window + 1))
         clips = [self.train[i] for i in rng.integers(len(self.train), size=self.batch_size)]
-        longest = min(*(len(clip.deviation) for clip in clips), LONGEST * window)
+        longest = min(*(len(clip.deviation) for clip in clips), LONGEST * self.model.window)
         length = int(rng.integers(window, longest + 1))
         rows: list[dict[str, np.ndarray]] = []
         for clip in clips:

@@ -17,6 +17,9 @@ class Clip(NamedTuple):
     deviation: np.ndarray  # (F, M) float32, MD relative to the source's
     source: np.ndarray  # (M,) float32, MD of the portrait
     opening: np.ndarray  # (F,) float32, how far the jaw is open, 0..1; for validation alone
+    # (F, 16) float32, the head's parameters (data.synthetic.parameters.MOTION), where they are
+    # known: not trained on, but what the controls of `animate` are fitted to.
+    parameters: np.ndarray | None = None
 
 
 class MotionClips(NamedTuple):

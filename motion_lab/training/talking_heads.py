@@ -14,8 +14,9 @@ from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import render
 from motion_lab.data.synthetic.sentences import random_sentence
-from motion_lab.data.synthetic.speech import Speech, placed, sample_voice, speak
+from motion_lab.data.synthetic.speech import SILENCE, Speech, placed, sample_voice, speak
 from motion_lab.data.synthetic.visemes import talking_motion
+from motion_lab.data.video import FPS
 from motion_lab.files import whole_file
 from motion_lab.models.base_model import BaseModel
 from motion_lab.training.motion_data import Clip, MotionClips
@@ -27,6 +28,7 @@ def talking_heads(
     clips: int = 240,
     held_out: int = 16,
     frames: int = 125,
+    silent: float = 0.0,
     seed: int = 0,
 ) -> MotionClips:
     """Synthetic heads that speak, seen through the motion encoder of `base`.
@@ -38,31 +40,51 @@ def talking_heads(
         clips: how many to train on.
         held_out: how many to validate on: other people, sentences and voices.
         frames: length of every clip.
+        silent: share of the clips to train on in which nobody speaks.
     """
-    kept = folder / f"talking_heads-seed{seed}-{frames}frames"
+    kept = folder / f"talking_heads-seed{seed}-{frames}frames-silent{silent:g}"
     return MotionClips(
-        _clips(kept / "train", clips, seed, frames, base),
+        _clips(kept / "train", clips, seed, frames, base, silent=silent),
         _clips(kept / "held_out", held_out, seed, frames, base, held_out=True),
     )
 
 
 def _clips(
-    folder: Path, count: int, seed: int, frames: int, base: BaseModel, held_out: bool = False
+    folder: Path,
+    count: int,
+    seed: int,
+    frames: int,
+    base: BaseModel,
+    *,
+    held_out: bool = False,
+    silent: float = 0.0,
 ) -> list[Clip]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:05d}.npz" for index in range(count)]
     missing = [index for index, path in enumerate(paths) if not path.exists()]
     for index in track(missing, f"Filming {folder.name} clips", disable=not missing):
         rng = np.random.default_rng([seed, held_out, index])
-        clip = film(rng, frames, base, held_out=held_out)
+        clip = film(rng, frames, base, held_out=held_out, silent=silent)
         with whole_file(paths[index]) as unfinished, unfinished.open("wb") as file:
             np.savez(file, **clip._asdict())
     return [Clip(**np.load(path)) for path in paths]
 
 
-def film(rng: np.random.Generator, frames: int, base: BaseModel, *, held_out: bool = False) -> Clip:
-    """One clip: somebody new says something new, held-out ones in voices never trained on."""
+def film(
+    rng: np.random.Generator,
+    frames: int,
+    base: BaseModel,
+    *,
+    held_out: bool = False,
+    silent: float = 0.0,
+) -> Clip:
+    """One clip: somebody new says something new, held-out ones in voices never trained on.
+
+    With probability ``silent`` they say nothing.
+    """
     speech = speech_of_length(rng, frames, held_out=held_out)
+    if rng.random() < silent:
+        speech = Speech(np.zeros_like(speech.wave), ((0.0, frames / FPS, SILENCE),))
     motion = talking_motion(speech, rng)
     # The portrait comes first: the same person at rest.
     poses = np.concatenate([np.zeros_like(motion[:1]), motion])
@@ -76,7 +98,8 @@ def film(rng: np.random.Generator, frames: int, base: BaseModel, *, held_out: bo
             image = some.to(device).movedim(-1, 1).float() / 255
             features.append(base.encode_motion(image).float().cpu())
     md = torch.cat(features).numpy()
-    return Clip(speech.wave, md[1:] - md[0], md[0], motion[:, MOTION.index("jaw")].copy())
+    opening = motion[:, MOTION.index("jaw")].copy()
+    return Clip(speech.wave, md[1:] - md[0], md[0], opening, motion)
 
 
 def speech_of_length(rng: np.random.Generator, frames: int, *, held_out: bool = False) -> Speech:

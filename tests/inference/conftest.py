@@ -13,6 +13,7 @@ from torch import nn
 
 from motion_lab.configs.loading import load_config
 from motion_lab.data.audio import save_wav
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.inference.animate import Models
 from motion_lab.models.base_model import BaseModel
 from motion_lab.models.motion_model import MotionModel
@@ -41,9 +42,18 @@ class Brightness(nn.Module):
 
 
 class Loudness(nn.Module):
-    """A motion model: the louder a frame's sound, the lighter; the seed adds a little."""
+    """A motion model: the louder a frame's sound, the lighter; the seed adds a little.
 
-    def generate(self, wave, source_motion, *, steps, guidance, generator, progress):
+    Its lightness is the jaw's opening, in the controls' eyes.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.readout = torch.zeros(2, len(MOTION))
+        self.readout[0, MOTION.index("jaw")] = 1
+        self.directions = self.readout.T
+
+    def generate(self, wave, source_motion, *, first, steps, guidance, generator, progress):
         frames = nn.functional.pad(wave, (0, -wave.shape[1] % 640)).unflatten(1, (-1, 640))
         loud = frames.square().mean(2).sqrt() * (1 if guidance is None else guidance)
         progress(1, 1)

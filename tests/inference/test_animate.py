@@ -11,6 +11,7 @@ from motion_lab.data.audio import read_track, save_wav
 from motion_lab.data.video import VideoWriter, read_video
 from motion_lab.errors import MotionLabError, UsageError
 from motion_lab.inference.animate import Job, animate, render
+from motion_lab.inference.controls import Controls
 from motion_lab.inference.demo import demo
 from motion_lab.inference.motion import save_motion
 from motion_lab.inference.stages import Stages
@@ -72,6 +73,19 @@ def test_the_seed_decides_every_pixel(job, toys, tmp_path):
         frames_of[name] = watch(made.path)
     np.testing.assert_array_equal(frames_of["a"], frames_of["b"])
     assert not np.array_equal(frames_of["a"], frames_of["c"])
+
+
+def test_controls_reach_the_frames(job, toys, tmp_path):
+    plain = levels(animate(job(guidance=0.4), toys).path)
+    asked = Controls(expression=0.5)
+    half = job(guidance=0.4, controls=asked, output=tmp_path / "half.mp4")
+    assert levels(animate(half, toys).path)[-1] == pytest.approx(plain[-1] / 2, abs=0.02)
+
+
+def test_an_idle_portrait_makes_no_sound(job, toys):
+    made = animate(job(audio=None, idle=0.6), toys)
+    assert made.frames == 15
+    assert read_track(made.path, 16000) is None
 
 
 def test_size_and_full_frame(job, toys, tmp_path):
@@ -142,7 +156,12 @@ def test_text_is_spoken(job, toys):
     [
         ({"audio": None}, "Nothing moves"),
         ({"text": "both"}, "not both"),
-        ({"driving": "a.mp4", "motion": "b.safetensors"}, "not both"),
+        ({"idle": 3.0}, "give no words"),
+        ({"audio": None, "idle": 3.0, "driving": "a.mp4"}, "one of --driving"),
+        ({"audio": None, "idle": -1.0}, "--idle -1"),
+        ({"controls": Controls(head=9)}, "--head 9"),
+        ({"driving": "a.mp4", "controls": Controls(pose=(1, 2, 3))}, "--pose"),
+        ({"driving": "a.mp4", "motion": "b.safetensors"}, "one of --driving"),
         ({"size": 7}, "--size"),
         ({"steps": 0}, "--steps"),
         ({"device": "abacus"}, "--device"),

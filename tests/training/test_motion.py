@@ -9,6 +9,7 @@ import torch
 import registry
 from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.configs.schema import Config
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.errors import UsageError
 from motion_lab.models.base_model import BaseModel
 from motion_lab.models.motion_model import MotionModel
@@ -29,11 +30,14 @@ def rule_clip(rng: np.random.Generator, mixing: np.ndarray) -> Clip:
     phase, pace = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.1)
     sway = 3 * np.sin(phase + pace * np.arange(FRAMES))
     deviation = np.stack([opening, sway], 1) @ mixing + 0.02 * rng.standard_normal((FRAMES, M))
+    parameters = np.zeros((FRAMES, len(MOTION)), np.float32)
+    parameters[:, MOTION.index("jaw")], parameters[:, MOTION.index("yaw")] = opening, sway
     return Clip(
         wave.astype(np.float32),
         deviation.astype(np.float32),
         rng.standard_normal(M).astype(np.float32),
         opening.astype(np.float32),
+        parameters,
     )
 
 
@@ -65,6 +69,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(rule_data: MotionClips, checkpoint: Path) -> Config:
     return load_config("motion", "tiny", ["data.dataset=rule", f"data.base={checkpoint}"])
+
+
+def test_motion_knows_what_it_means_where_the_data_do(
+    config: Config, rule_data: MotionClips
+) -> None:
+    model = MotionTask(config, DEVICE).model
+    for clip in rule_data.held_out:
+        read = clip.deviation @ model.readout.numpy()
+        np.testing.assert_allclose(read, clip.parameters, atol=0.1)
+        np.testing.assert_allclose(read @ model.directions.numpy(), clip.deviation, atol=0.3)
 
 
 def test_the_mouth_learns_to_follow_the_voice(config: Config) -> None:
@@ -114,6 +128,27 @@ def test_every_choice_of_the_ablations_learns(
         optimiser.step()
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_every_second_batch_is_of_shorter_windows(
+    config: Config, checkpoint: Path, rule_data: MotionClips
+) -> None:
+    given = ["data.dataset=rule", f"data.base={checkpoint}", "data.shortest=6"]
+    task = MotionTask(load_config("motion", "tiny", [*given, "model.own_past=0.5"]), DEVICE)
+    spans = []
+    for step in range(40):
+        batch = task.batch(step)
+        spans.append(batch["md"].shape[1])
+        assert batch["past"].shape[1] == task.model.history
+        assert (batch["start"] + spans[-1] <= batch["wave"].shape[1] // 640).all()
+        if step % 10 == 0:
+            assert task.loss(batch, step)[0].isfinite()
+    whole = task.model.window
+    assert min(spans) >= 6
+    assert min(spans) < 12
+    assert 10 <= sum(span == whole for span in spans) <= 32
+    with pytest.raises(UsageError, match=r"data\.shortest"):
+        MotionTask(load_config("motion", "tiny", [*given[:2], "data.shortest=99"]), DEVICE)
 
 
 def test_a_batch_is_a_function_of_seed_and_step_and_cut_from_one_clip(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.speech import SILENCE
 from motion_lab.training import talking_heads as module
 from motion_lab.training.talking_heads import film, speech_of_length, talking_heads
@@ -58,6 +59,17 @@ def test_a_clip_is_one_person_relative_to_their_portrait() -> None:
     # Portrait and frames show the same picture but for the motion.
     assert 0 < np.abs(clip.deviation).max() < 0.5
     assert np.abs(clip.deviation).mean() < 0.1 * np.abs(clip.source).mean()
+
+
+def test_who_says_nothing_keeps_the_mouth_shut_and_lives() -> None:
+    clip = film(np.random.default_rng(5), 150, Camera(), silent=1.0)
+    assert not clip.wave.any()
+    assert clip.opening.max() < 0.02
+    assert clip.parameters is not None
+    spread = dict(zip(MOTION, np.ptp(clip.parameters, axis=0), strict=True))
+    assert spread["blink_left"] > 0.5
+    assert spread["yaw"] > 0.002
+    assert film(np.random.default_rng(5), 150, Camera()).wave.any()
 
 
 def test_clips_are_filmed_once_and_an_interrupted_build_goes_on(

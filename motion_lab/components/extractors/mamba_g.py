@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from motion_lab.components.mamba import MambaMixer
+from motion_lab.components.mamba import MambaMixer, MixerState
 
 
 class MambaG(nn.Module):
@@ -37,6 +37,21 @@ class MambaG(nn.Module):
             x = block(x)
         return self.norm(x)
 
+    def advance(
+        self, features: Tensor, keep: int, states: list[MixerState] | None
+    ) -> tuple[Tensor, list[MixerState]]:
+        """Go on with a stream: features (B, n, features) → context (B, n, width) and the states.
+
+        The states are those after ``keep`` frames. The rest is looked ahead to and comes again in
+        the next call: a block's backward mixer starts at its end, its forward mixer remembers.
+        """
+        x = self.embed(features)
+        after: list[MixerState] = []
+        for index, block in enumerate(self.blocks):
+            x, state = block.advance(x, keep, states[index] if states else None)  # type: ignore[operator]
+            after.append(state)
+        return self.norm(x), after
+
 
 class _Both(nn.Module):
     def __init__(self, width: int, state: int, expand: int) -> None:
@@ -48,3 +63,8 @@ class _Both(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         return x + self.forth(normed) + self.back(normed)
+
+    def advance(self, x: Tensor, keep: int, state: MixerState | None) -> tuple[Tensor, MixerState]:
+        normed = self.norm(x)
+        forth, state = self.forth.advance(normed, keep, state)
+        return x + forth + self.back(normed), state

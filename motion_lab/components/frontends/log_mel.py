@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,14 @@ def mel_filters(mels: int, low: float, high: float) -> Tensor:
     return (filters / filters.sum(0)).float()
 
 
+class LogMelState(NamedTuple):
+    """What the frontend remembers of a stream."""
+
+    wave: Tensor  # (B, 640 k), the last samples
+    power: Tensor  # (B,), of the frames heard, summed
+    squared: Tensor  # (B,), its square likewise
+
+
 class LogMel(nn.Module):
     """Wave (B, T) at 16 kHz in [-1, 1] → features (B, ceil(T / 640), `features`).
 
@@ -70,13 +79,34 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        if wave.ndim != 2 or wave.shape[1] == 0:
-            raise ValueError(f"wave must be (B, T) with T > 0, got {tuple(wave.shape)}")
-        frames = -(-wave.shape[1] // FRAME)
-        wave = F.pad(wave.float(), (0, frames * FRAME - wave.shape[1]))
-        power = wave.unflatten(1, (frames, FRAME)).square().mean(2)
-        level = power.square().sum(1) / power.sum(1).clamp(min=1e-12)
+        wave = _whole_frames(wave)
+        return self._features(wave, _level(*_powers(wave)))
 
+    def advance(
+        self, wave: Tensor, keep: int, state: LogMelState | None
+    ) -> tuple[Tensor, LogMelState]:
+        """Go on with a stream: wave (B, T) → features (B, ceil(T / 640), `features`) and the state.
+
+        The state is that after ``keep`` frames; the rest is heard in advance and comes again in
+        the next call. The speech level is that of all that was heard so far. Beyond the end lies
+        silence.
+        """
+        wave = _whole_frames(wave)
+        heard = state or LogMelState(wave[:, :0], wave.new_zeros(()), wave.new_zeros(()))
+        power, squared = _powers(wave[:, : keep * FRAME])
+        power, squared = heard.power + power, heard.squared + squared
+        ahead, ahead_squared = _powers(wave[:, keep * FRAME :])
+        level = _level(power + ahead, squared + ahead_squared)
+        known = torch.cat([heard.wave, wave], 1)
+        before = heard.wave.shape[1] // FRAME
+        features = self._features(known, level)[:, before:]
+        # What a frame still sees of those before it: margin columns and half a spectrum.
+        context = -(-(self.margin * HOP + FFT // 2) // FRAME) * FRAME
+        last = known[:, : (before + keep) * FRAME][:, -context:]
+        return features, LogMelState(last, power, squared)
+
+    def _features(self, wave: Tensor, level: Tensor) -> Tensor:
+        frames = wave.shape[1] // FRAME
         # Column k is centred on sample HOP / 2 + (k - margin) * HOP: four fall into every frame.
         count = FRAME // HOP * frames + 2 * self.margin
         left = FFT // 2 - HOP // 2 + self.margin * HOP
@@ -97,3 +127,20 @@ class LogMel(nn.Module):
         decibel = 10 * torch.log10(relative + 10 ** (FLOOR_DB / 10))
         columns = (1 + decibel / 30).unfold(1, self.columns, FRAME // HOP)  # (B, N, mels, columns)
         return columns.transpose(2, 3).flatten(2)
+
+
+def _whole_frames(wave: Tensor) -> Tensor:
+    """The wave as floats, filled up with silence to a whole number of frames."""
+    if wave.ndim != 2 or wave.shape[1] == 0:
+        raise ValueError(f"wave must be (B, T) with T > 0, got {tuple(wave.shape)}")
+    return F.pad(wave.float(), (0, -wave.shape[1] % FRAME))
+
+
+def _powers(wave: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the frames of their power, and of its square: (B,) each."""
+    power = wave.unflatten(1, (wave.shape[1] // FRAME, FRAME)).square().mean(2)
+    return power.sum(1), power.square().sum(1)
+
+
+def _level(power: Tensor, squared: Tensor) -> Tensor:
+    return squared / power.clamp(min=1e-12)

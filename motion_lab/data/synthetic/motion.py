@@ -84,7 +84,7 @@ def sample_motion(rng: np.random.Generator, frames: int, *, strength: float = 1.
     rest = _held(rng, frames, motion[:, gaze])
     head = motion[:, (_index("yaw"), _index("pitch"))]
     motion[:, gaze] = 0.6 * rest - 0.25 * head
-    blink = _blinks(rng, frames) * strength
+    blink = blinks(rng, frames) * strength
     motion[:, _index("blink_left")] = motion[:, _index("blink_right")] = blink
     return _limited(motion)
 
@@ -132,11 +132,15 @@ def _held(rng: np.random.Generator, frames: int, values: np.ndarray) -> np.ndarr
     return out
 
 
-def _blinks(rng: np.random.Generator, frames: int) -> np.ndarray:
+def blinks(rng: np.random.Generator, frames: int, gap: tuple[int, int] = (20, 110)) -> np.ndarray:
+    """The lids of eyes that blink now and then, (frames,): 0 open .. 1 shut.
+
+    ``gap``: the fewest frames from one blink to the next, and one more than the most.
+    """
     shape = np.array([0.4, 0.95, 1.0, 0.7, 0.35, 0.1])
     lids = np.zeros(frames + len(shape))
     frame = int(rng.integers(4, 60))
     while frame < frames:
         lids[frame : frame + len(shape)] = np.maximum(lids[frame : frame + len(shape)], shape)
-        frame += int(rng.integers(20, 110))
+        frame += int(rng.integers(*gap))
     return lids[:frames]
