@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motion_lab.ops import warp
+
 
 class ConvBlock(nn.Sequential):
     """3×3 convolution, batch norm, SiLU: (B, inputs, H, W) → (B, outputs, H/stride, W/stride)."""
@@ -54,6 +56,12 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     if height < x.shape[-2]:
         return F.interpolate(x, (height, width), mode="area")
     return F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+
+
+def moved(x: Tensor, displacement: Tensor) -> Tensor:
+    """`warp` of x, also where autocast has left the displacement in half precision: that is too
+    coarse for a place in an image, and refused beside features in full precision."""
+    return warp(x, displacement.to(torch.promote_types(displacement.dtype, torch.float32)))
 
 
 def pixel_centres(h: int, w: int, like: Tensor) -> Tensor:

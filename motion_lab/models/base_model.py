@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import registry
-from motion_lab.components.blocks import resize
+from motion_lab.components.blocks import moved, resize
 from motion_lab.components.protocols import MotionField
 from motion_lab.models.contracts import Spec, expect
-from motion_lab.ops import warp
 
 
 class Source(NamedTuple):
@@ -128,10 +127,10 @@ class BaseModel(nn.Module):
             self._expect("motion_decoders", "displacement", field.displacement, *shape)
         own = next(field for field in fields if list(field.mask.shape[-2:]) == size)
         layered = source.volume * source.depth[len(source.depth) // 2].unsqueeze(1)
-        volume = _moved(layered, own.displacement)
+        volume = moved(layered, own.displacement)
         planes = [image_plane(field) for field in fields]
-        skips = [_moved(skip, _resize_field(_nearest(planes, skip), skip)) for skip in source.skips]
-        warped = _moved(source.image, _resize_field(planes[-1], source.image))
+        skips = [moved(skip, _resize_field(_nearest(planes, skip), skip)) for skip in source.skips]
+        warped = moved(source.image, _resize_field(planes[-1], source.image))
         masks = [field.mask for field in fields]
         image = self._run(self.renderer, volume, skips, masks, warped)
         self._expect("renderers", "the frame", image, *warped.shape)
@@ -165,11 +164,6 @@ def image_plane(field: MotionField) -> Tensor:
     if field.weight is None:
         return displacement.mean(1)
     return (displacement * field.weight.unsqueeze(-1)).sum(1)
-
-
-def _moved(x: Tensor, displacement: Tensor) -> Tensor:
-    # Half precision, in which autocast may leave it, is too coarse for a place in an image.
-    return warp(x, displacement.to(torch.promote_types(displacement.dtype, torch.float32)))
 
 
 def _nearest(planes: list[Tensor], skip: Tensor) -> Tensor:

@@ -146,6 +146,9 @@ def test_mixed_precision_reaches_every_part(folder, decoder):
         loss, _ = task.loss(task.batch(0), 0)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(float(whole.detach()), rel=0.05)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        batch = task.batch(1)
+        assert task.model.eval()(batch["source"], batch["driver"]).image.isfinite().all()
     gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert gradients

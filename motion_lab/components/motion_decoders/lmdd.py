@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion_lab.components.blocks import ConvBlock, ResBlock, resize
+from motion_lab.components.blocks import ConvBlock, ResBlock, moved, resize
 from motion_lab.components.protocols import MotionField
-from motion_lab.ops import region_attention, warp
+from motion_lab.ops import region_attention
 
 
 class LMDD(nn.Module):
@@ -75,7 +75,7 @@ class LMDD(nn.Module):
             if displacement is not None:
                 displacement = resize(displacement, size)
                 if self.follow:
-                    appearance = warp(appearance, self._layered(displacement))
+                    appearance = moved(appearance, self._layered(displacement))
             features, step, weight, hidden_step = level(
                 appearance.flatten(1, 2), previous, deviation
             )
