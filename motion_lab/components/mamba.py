@@ -61,7 +61,10 @@ class MambaMixer(nn.Module):
         What follows those is heard in advance, and comes again in the next call.
         """
         u, gate = self.project_in(x).chunk(2, dim=2)
-        y, state = self._scan(u[:, :keep], gate[:, :keep], state)
+        taps = self.conv.kernel_size[0] - 1
+        before = u.new_zeros(len(u), u.shape[2], taps) if state is None else state.inputs
+        y, memory = self._scan(u[:, :keep], gate[:, :keep], state)
+        state = MixerState(torch.cat([before, u[:, :keep].transpose(1, 2)], 2)[..., keep:], memory)
         if keep < x.shape[1]:
             y = torch.cat([y, self._scan(u[:, keep:], gate[:, keep:], state)[0]], dim=1)
         return self.project_out(y), state
@@ -72,14 +75,13 @@ class MambaMixer(nn.Module):
 
     def _scan(
         self, u: Tensor, gate: Tensor | None, state: MixerState | None
-    ) -> tuple[Tensor, MixerState]:
-        u, inputs = causal_conv1d(
+    ) -> tuple[Tensor, Tensor]:
+        u = causal_conv1d(
             u.transpose(1, 2),
             self.conv.weight.squeeze(1),
             self.conv.bias,
             activation="silu",
             initial_state=None if state is None else state.inputs,
-            return_last_state=True,
             reverse=self.reverse,
         )
         step, b, c = self.select(u.transpose(1, 2)).split(self.sizes, dim=2)
@@ -97,4 +99,4 @@ class MambaMixer(nn.Module):
             return_last_state=True,
             reverse=self.reverse,
         )
-        return y.transpose(1, 2), MixerState(inputs, memory)
+        return y.transpose(1, 2), memory
