@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motion_lab.cli.options import Checkpoint, Device, Plugin
+from motion_lab.cli.options import Checkpoint, Device, Guidance, Plugin, Steps
 
 if TYPE_CHECKING:
     from motion_lab.inference.animate import Animation
@@ -57,13 +57,8 @@ def animate(
         typer.Option(metavar="FILE", help="Also save the motion, to use on other portraits."),
     ] = None,
     checkpoint: Checkpoint = "small",
-    guidance: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=20.0, help="How closely to follow the sound; 1 is plain."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Denoising steps: more is slower, finer.")
-    ] = None,
+    guidance: Guidance = None,
+    steps: Steps = None,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same video; another, another take.")
     ] = 0,

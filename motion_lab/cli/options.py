@@ -26,3 +26,10 @@ Plugin = Annotated[
         help="A Python file that registers components of your own; may be given several times.",
     ),
 ]
+Guidance = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=20.0, help="How closely to follow the sound; 1 is plain."),
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Denoising steps: more is slower, finer.")
+]

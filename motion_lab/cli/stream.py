@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from motion_lab.cli.options import Checkpoint, Device, Plugin
+from motion_lab.cli.options import Checkpoint, Device, Guidance, Plugin, Steps
 
 _PIECE = 1280  # bytes of sound read at a time: one frame
 
@@ -31,13 +31,8 @@ def stream(
         int, typer.Option(min=1, max=250, help="Frames drawn together: fewer come sooner.")
     ] = 10,
     checkpoint: Checkpoint = "small",
-    guidance: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=20.0, help="How closely to follow the sound; 1 is plain."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Denoising steps: more is slower, finer.")
-    ] = None,
+    guidance: Guidance = None,
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another take.")] = 0,
     device: Device = "auto",
     plugin: Plugin = None,

@@ -110,6 +110,9 @@ class Renderer(Protocol):
 class Frontend(Protocol):
     """``frontends``: a wave to features, one a video frame.
 
+    One that need not hear the whole track may have ``advance``, as extractors: wave (B, 640 n),
+    ``keep`` and a state → features (B, n, F) and the state after ``keep`` frames.
+
     Attributes:
         features: F, how many numbers a frame gets.
     """
@@ -123,6 +126,10 @@ class Frontend(Protocol):
 
 class Extractor(Protocol):
     """``extractors``: audio features to context.
+
+    One that sees the whole track may have ``advance``, to hear it while it arrives: features
+    (B, n, F), ``keep`` and a state, None at first → context (B, n, E) and the state after ``keep``
+    frames; the rest is heard in advance and comes again. One with a window needs none.
 
     Passed in: ``features`` (F).
 

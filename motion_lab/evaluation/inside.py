@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from motion_lab.components.blocks import resize
+from motion_lab.components.layers import expected_layer, true_layer
 from motion_lab.components.motion_decoders.lmdd import RegionAttention
 from motion_lab.data.portrait import Image
 from motion_lab.data.video import contact_sheet
@@ -52,21 +53,17 @@ def _column(model: BaseModel, head: Head) -> dict[str, Image]:
         for hook in hooks:
             hook.remove()
     size = rendered.image.shape[-2:]
-    cue = source.depth[-1]
-    layers = torch.linspace(1, 0, cue.shape[1], device=device)[:, None, None]
-    near = torch.where(head.depth > 0, head.depth, torch.inf)
-    truth = (1 - (head.depth - near.min()) / 1.6).clamp(0, 1) * (head.depth > 0)
     column = {
         "source": source_image,
         "driving frame": driving,
         "result": rendered.image,
         "source moved": rendered.warped,
-        "displacement": _wheel(resize(rendered.displacement.movedim(-1, 1), size)),
         "generated": resize(rendered.generated, size),
-        "depth": resize((cue * layers).sum(1, keepdim=True), size),
-        "true depth": truth[None, None],
+        "depth": (1 - resize(expected_layer(source.depth[-1]), size)) / 2,
+        "true depth": (1 - true_layer(head.depth[None])) / 2,
     }
-    pictures = {name: _picture(value) for name, value in column.items()}
+    pictures = {name: to_pictures(value.expand(-1, 3, -1, -1))[0] for name, value in column.items()}
+    pictures["displacement"] = _wheel(resize(rendered.displacement.movedim(-1, 1), size))
     if chosen:
         regions = chosen[-1][0].byte().cpu().numpy()
         colours = cv2.applyColorMap(regions * np.uint8(40), cv2.COLORMAP_HSV)[..., ::-1]
@@ -77,13 +74,8 @@ def _column(model: BaseModel, head: Head) -> dict[str, Image]:
     return pictures
 
 
-def _picture(image: Tensor) -> Image:
-    """(1, 1 or 3, S, S) in [0, 1] → (S, S, 3) uint8."""
-    return to_pictures(image.expand(-1, 3, -1, -1))[0]
-
-
-def _wheel(displacement: Tensor) -> Tensor:
-    """(1, 2, S, S), normalised → colours (1, 3, S, S)."""
+def _wheel(displacement: Tensor) -> Image:
+    """(1, 2, S, S), normalised → colours (S, S, 3)."""
     x, y = displacement[0].double().cpu().numpy()
     hsv = np.stack(
         [
@@ -93,5 +85,4 @@ def _wheel(displacement: Tensor) -> Tensor:
         ],
         -1,
     )
-    colours = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
-    return torch.from_numpy(colours).movedim(-1, 0)[None].float() / 255
+    return cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.uint8)

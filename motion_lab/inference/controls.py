@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from motion_lab.data.synthetic.motion import blinks
-from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.parameters import HEAD_POSE, MOTION
+from motion_lab.data.video import FPS
 from motion_lab.errors import UsageError
 from motion_lab.models.motion_model import MotionModel
 
-HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y", "zoom")
 LIDS = ("blink_left", "blink_right")
 POSE = ("yaw", "pitch", "roll")
 
@@ -78,13 +78,13 @@ class Controls:
                 "which --head, --expression, --blinks and --pose need; leave them out."
             )
         scale = torch.full((len(MOTION),), self.expression).to(deviations)
-        scale[[MOTION.index(name) for name in HEAD]] = self.head
+        scale[HEAD_POSE] = self.head
         lids = [MOTION.index(name) for name in LIDS]
         scale[lids] = 1.0 if self.blinks is None else 0.0
         parameters = (deviations - self.first(model)) @ model.readout
         change = (scale - 1) * parameters
         if self.blinks:
-            gap = 25 * 60 / self.blinks  # frames; people are not clocks
+            gap = 60 * FPS / self.blinks  # frames; people are not clocks
             rng = np.random.default_rng(seed)
             track = blinks(rng, len(deviations), (round(0.4 * gap), round(1.6 * gap) + 1))
             change[:, lids] += torch.from_numpy(track).to(change)[:, None]

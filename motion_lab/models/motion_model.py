@@ -130,8 +130,8 @@ class MotionModel(nn.Module):
         both by ridge regression through zero, where the head is as in the portrait. Controls of
         head, expression and blinks are made of them.
         """
-        self.readout.copy_(_ridge(deviations, parameters))
-        self.directions.copy_(_ridge(parameters, deviations))
+        self.readout.copy_(ridge(deviations, parameters))
+        self.directions.copy_(ridge(parameters, deviations))
 
     def normalise(self, deviation: Tensor) -> Tensor:
         """Deviations (…, M) in MD's units → whitened."""
@@ -268,12 +268,13 @@ class MotionModel(nn.Module):
         source, past = self.begin(source_motion, first)
         if mean:
             steps = 0
+        ticks = max(steps, 1)
         done: list[Tensor] = []
         for index, heard in enumerate(audio.split(self.window, dim=1)):
 
             def tick(step: int, index: int = index) -> None:
                 if progress is not None:
-                    progress(index * max(steps, 1) + step, windows * max(steps, 1))
+                    progress(index * ticks + step, windows * ticks)
 
             motion = self.draw(heard, source, past, steps, scales, generator, tick)
             past = motion[:, -self.previous :]
@@ -319,9 +320,8 @@ class MotionModel(nn.Module):
             return self._predict(noisy, t, audio, source, past, *scales)
 
         if not steps:
-            motion = predict(
-                audio.new_zeros(shape), torch.tensor(len(self.alphas) - 1).to(audio.device)
-            )
+            last = torch.tensor(len(self.alphas) - 1, device=audio.device)
+            motion = predict(audio.new_zeros(shape), last)
             tick(1)
             return motion
         device = audio.device if generator is None else generator.device
@@ -385,8 +385,12 @@ class MotionModel(nn.Module):
         return (source - self.source_mean) / self.source_scale
 
 
-def _ridge(x: Tensor, y: Tensor) -> Tensor:
-    """The map (X, Y) that makes y (F, Y) of x (F, X), kept out of where x hardly varies."""
+def ridge(x: Tensor, y: Tensor) -> Tensor:
+    """The map (X, Y) that makes y (F, Y) of x (F, X), by ridge regression through zero.
+
+    The penalty, a thousandth of the mean variance, keeps directions in which x hardly varies out
+    of the answer.
+    """
     x, y = x.double(), y.double()
     moments = x.T @ x / len(x)
     penalty = 1e-3 * moments.diagonal().mean() * torch.eye(len(moments), dtype=x.dtype)

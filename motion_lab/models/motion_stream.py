@@ -52,9 +52,7 @@ class MotionStream:
             )
         if not hasattr(model.frontend, "advance"):
             raise UsageError(_cannot(f"the frontend {type(model.frontend).__name__}"))
-        for extractor in model.extractors:
-            if extractor.window is None and not hasattr(extractor, "advance"):
-                raise UsageError(_cannot(f"the extractor {type(extractor).__name__}"))
+        self._extractors = [_advance_of(extractor) for extractor in model.extractors]
         self.model, self.hop, self.look_ahead = model, hop, look_ahead
         self._steps, self._scales = model.sampling(steps, guidance, past_guidance)
         self._generator = generator
@@ -84,8 +82,7 @@ class MotionStream:
         self._waiting = self._waiting[:, self.hop * FRAME :]
         features, self._sounds = self.model.frontend.advance(wave, self.hop, self._sounds)
         contexts = []
-        for index, extractor in enumerate(self.model.extractors):
-            advance = getattr(extractor, "advance", None) or _with_window(extractor)
+        for index, advance in enumerate(self._extractors):
             context, self._contexts[index] = advance(features, self.hop, self._contexts[index])
             contexts.append(context)
         audio = torch.cat(contexts, 2)
@@ -96,8 +93,12 @@ class MotionStream:
         return self.model.restore(motion)
 
 
-def _with_window(extractor: Any) -> Any:
-    """`advance` of an extractor that sees ``window`` frames on each side, and remembers nothing."""
+def _advance_of(extractor: Any) -> Any:
+    """Its own `advance`; or, where it sees ``window`` frames on each side, one that shows these."""
+    if hasattr(extractor, "advance"):
+        return extractor.advance
+    if extractor.window is None:
+        raise UsageError(_cannot(f"the extractor {type(extractor).__name__}"))
 
     def advance(features: Tensor, keep: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
         known = features if past is None else torch.cat([past, features], 1)

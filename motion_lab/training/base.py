@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import registry
 from motion_lab.components.blocks import resize
+from motion_lab.components.layers import expected_layer, true_layer
 from motion_lab.components.protocols import MotionField
 from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import (
@@ -58,8 +59,6 @@ _PLACES = [
         ("eye_outer_right", "eye_inner_right"),
     )
 ]
-# A head is about so deep, in the renderer's unit, from the tip of the nose: the volume's depth.
-_HEAD_DEPTH = 1.6
 
 
 class BaseTask:
@@ -199,15 +198,10 @@ class BaseTask:
 
     @staticmethod
     def _depth(cues: list[Tensor], depth: Tensor) -> Tensor:
-        """Layers span -1, at the tip of the nose, to 1, which is also where the background lies."""
-        head = depth > 0
-        nearest = depth.masked_fill(~head, torch.inf).amin((1, 2), keepdim=True)
-        truth = (2 * (depth - nearest) / _HEAD_DEPTH - 1).clamp(-1, 1).masked_fill(~head, 1.0)
+        truth = true_layer(depth)
         total = depth.new_zeros(())
         for cue in cues:
-            layers = torch.linspace(-1, 1, cue.shape[1], device=cue.device)
-            expected = (cue * layers[:, None, None]).sum(1, keepdim=True)
-            total = total + F.l1_loss(expected, resize(truth.unsqueeze(1), cue.shape[-2:]))
+            total = total + F.l1_loss(expected_layer(cue), resize(truth, cue.shape[-2:]))
         return total / len(cues)
 
     def _appearance(

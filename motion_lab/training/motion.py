@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import registry
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.tracks import pearson
-from motion_lab.models.motion_model import FRAME, MotionModel
+from motion_lab.models.motion_model import FRAME, MotionModel, ridge
 from motion_lab.models.weights import BASE_FILE, fingerprint, load_base_model, resolve_checkpoint
 from motion_lab.training.motion_data import Clip
 
@@ -162,14 +162,11 @@ class MotionTask:
 def fit_probe(deviations: np.ndarray, opening: np.ndarray) -> np.ndarray:
     """Weights and offset (M + 1,) that read the jaw's opening (F,) off deviations (F, M).
 
-    Ridge regression; the penalty, a thousandth of the mean variance, keeps directions in which
-    the features hardly vary out of the answer.
+    By ridge regression of either around its mean.
     """
     mean = deviations.mean(0, dtype=np.float64)
-    x = deviations - mean
-    covariance = x.T @ x / len(x)
-    penalty = 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    weights = np.linalg.solve(covariance + penalty, x.T @ (opening - opening.mean()) / len(x))
+    x, y = torch.from_numpy(deviations - mean), torch.from_numpy(opening - opening.mean())
+    weights = ridge(x, y[:, None])[:, 0].numpy()
     return np.append(weights, opening.mean() - mean @ weights)
 
 

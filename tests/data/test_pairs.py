@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from motion_lab.data.synthetic import pairs
-from motion_lab.data.synthetic.pairs import FRAMES, HEAD_POSE, PAIRS, build_pairs, sample_group
-from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.pairs import FRAMES, PAIRS, build_pairs, sample_group
+from motion_lab.data.synthetic.parameters import HEAD_POSE, MOTION
 from motion_lab.errors import UsageError
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.parameters import HEAD_POSE, MOTION
 from motion_lab.errors import UsageError
-from motion_lab.inference.controls import HEAD, LIDS, Controls
+from motion_lab.inference.controls import LIDS, Controls
 from motion_lab.models.motion_model import MotionModel
 
 SIZE = 20
-HEAD_AT = [MOTION.index(name) for name in HEAD]
+HEAD_AT = list(range(len(MOTION)))[HEAD_POSE]
 LIDS_AT = [MOTION.index(name) for name in LIDS]
 FACE_AT = [i for i in range(len(MOTION)) if i not in HEAD_AT + LIDS_AT]
 

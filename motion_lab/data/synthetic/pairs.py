@@ -10,7 +10,7 @@ import numpy as np
 from motion_lab.data.synthetic.banks import Arrays, Shapes, build_bank
 from motion_lab.data.synthetic.identity import sample_identity
 from motion_lab.data.synthetic.motion import sample_poses
-from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.parameters import HEAD_POSE, MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, flow, render
 
 # Eight frames a group: 0 rests, 1-4 are posed freely, 5-7 repeat the head pose of 1, 2 and 0 with
@@ -23,7 +23,6 @@ PAIRS = (
     (0, 1), (0, 2), (0, 3), (0, 4), (0, 7), (7, 0), (1, 5), (5, 1), (2, 6), (3, 4), (4, 2), (1, 0),
 )  # fmt: skip
 WIDE = tuple(PAIRS.index(pair) for pair in ((3, 4), (4, 2)))  # from one free pose to another
-HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
 _FORMAT = 2  # of a bank's folder
 
 

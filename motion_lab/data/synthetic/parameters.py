@@ -28,6 +28,9 @@ MOTION = (
 )
 """Names of the 16 numbers of a motion vector, in order."""
 
+HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
+"""Which of them move the head as a whole."""
+
 LIMITS = np.array(
     [
         (-1.2, 1.2), (-0.9, 0.9), (-0.9, 0.9), (-0.5, 0.5), (-0.5, 0.5), (-1.0, 1.0),

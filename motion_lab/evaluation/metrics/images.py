@@ -41,6 +41,13 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     Returns:
         (B,).
     """
+    # Variances are small differences of large numbers: half precision has none left of them.
+    with torch.autocast(image.device.type, enabled=False):
+        full = torch.promote_types(image.dtype, torch.float32)
+        return _ssim(image.to(full), target.to(full))
+
+
+def _ssim(image: Tensor, target: Tensor) -> Tensor:
     offsets = torch.arange(-5, 6, device=image.device, dtype=image.dtype)
     window = torch.softmax(-(offsets / 1.5).square() / 2, 0)
 
