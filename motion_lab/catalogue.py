@@ -86,6 +86,14 @@ declare(
     paper="arXiv 2606.03402",
 )
 
+# details
+declare(
+    "details",
+    "windows",
+    "motion_lab.components.details.windows:DetailWindows",
+    summary="mouth and eyes moved and painted through windows at the frame's own size",
+)
+
 # frontends
 declare(
     "frontends",

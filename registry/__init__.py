@@ -25,6 +25,7 @@ DEPTH = Registry("depth", discover)
 MOTION_ENCODERS = Registry("motion_encoders", discover)
 MOTION_DECODERS = Registry("motion_decoders", discover)
 RENDERERS = Registry("renderers", discover)
+DETAILS = Registry("details", discover)
 FRONTENDS = Registry("frontends", discover)
 EXTRACTORS = Registry("extractors", discover)
 BACKBONES = Registry("backbones", discover)
@@ -41,6 +42,7 @@ REGISTRIES: dict[str, Registry] = {
         MOTION_ENCODERS,
         MOTION_DECODERS,
         RENDERERS,
+        DETAILS,
         FRONTENDS,
         EXTRACTORS,
         BACKBONES,
@@ -69,6 +71,7 @@ __all__ = [
     "BACKBONES",
     "DATASETS",
     "DEPTH",
+    "DETAILS",
     "ENCODERS",
     "EXTRACTORS",
     "FRONTENDS",

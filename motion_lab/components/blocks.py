@@ -75,4 +75,13 @@ def expected_positions(logits: Tensor, temperature: float = 0.1) -> tuple[Tensor
     """Heat-map logits (B, K, h, w) → expected positions (B, K, 2) in [-1, 1] and the heat maps."""
     h, w = logits.shape[-2:]
     heat = (logits / temperature).flatten(2).softmax(-1).unflatten(-1, (h, w))
-    return torch.einsum("bkhw,hwc->bkc", heat, pixel_centres(h, w, logits)), heat
+    # No product of matrices, which autocast would take in half precision.
+    return (heat.unsqueeze(-1) * pixel_centres(h, w, logits)).sum((2, 3)), heat
+
+
+def share_kept(hidden: Tensor, rest: float) -> Tensor:
+    """How much of a pixel stays, in [0, 1], given evidence that something hides it: exactly 1 at
+    none, where sigmoid(``rest``) would be, and at less than none."""
+    kept = torch.sigmoid(rest - hidden) / torch.sigmoid(hidden.new_tensor(rest))
+    # The gradient passes the clamp, or a pixel once called visible could never be hidden again.
+    return kept + (kept.clamp(max=1.0) - kept).detach()

@@ -68,7 +68,7 @@ class MotionEncoder(Protocol):
 
     It resizes frames as it needs. One that searches them for mouth, left and right eye may have
     ``look``, (B, 3, S, S) → MD and the places found (B, 3, 2) in [-1, 1], which training can then
-    supervise.
+    supervise and ``details`` need.
 
     Passed in: ``motion_size`` (M).
     """
@@ -103,6 +103,20 @@ class Renderer(Protocol):
     ) -> Tensor:
         """Warped volume, warped skips (coarse first), the fields' masks and the warped source
         image (B, 3, S, S) → image (B, 3, S, S) in [0, 1].
+        """
+        ...
+
+
+class Details(Protocol):
+    """``details``: what is drawn again in a frame, around mouth and eyes.
+
+    Passed in: ``motion_size`` (M).
+    """
+
+    def __call__(self, image: Tensor, warped: Tensor, places: Tensor, deviation: Tensor) -> Tensor:
+        """The renderer's frame and the warped source, both (B, 3, S, S) in [0, 1], the places of
+        mouth, left and right eye in the frame (B, 3, 2) in [-1, 1], deviation (B, M) → image
+        (B, 3, S, S) in [0, 1]. A deviation of zero must change (almost) nothing.
         """
         ...
 
@@ -176,6 +190,7 @@ PROTOCOLS: dict[str, type] = {
     "motion_encoders": MotionEncoder,
     "motion_decoders": MotionDecoder,
     "renderers": Renderer,
+    "details": Details,
     "frontends": Frontend,
     "extractors": Extractor,
     "backbones": Backbone,

@@ -63,7 +63,7 @@ class TrainingConfig:
             raise ValueError(f"training.ema_decay must be in [0, 1), got {self.ema_decay}")
 
 
-COMPONENTS = ("encoder", "depth", "motion_encoder", "motion_decoder", "renderer")
+COMPONENTS = ("encoder", "depth", "motion_encoder", "motion_decoder", "renderer", "detail")
 """What the base model is made of."""
 
 
@@ -82,13 +82,16 @@ class BaseModelConfig:
     motion_encoder: Any = MISSING
     motion_decoder: Any = MISSING
     renderer: Any = MISSING
+    detail: Any = None
+    """What draws mouth and eyes again; nothing does if it is left out."""
 
     def check(self) -> None:
         """Raise ValueError, with its path, for a value that does not make sense."""
         for name in ("image_size", "working_size", "motion_size"):
             _at_least("model", name, getattr(self, name), 1)
         for name in COMPONENTS:
-            setattr(self, name, _spec(f"model.{name}", getattr(self, name)))
+            if name != "detail" or self.detail is not None:
+                setattr(self, name, _spec(f"model.{name}", getattr(self, name)))
 
 
 @dataclass
@@ -162,7 +165,8 @@ class BaseDataConfig:
     perceptual: Any = None
     """Network that the loss ``perceptual`` compares frames in, a component of that kind."""
     start: str | None = None
-    """Checkpoint whose weights training starts from: a preset's name or a folder."""
+    """Checkpoint whose weights training starts from: a preset's name or a folder. A component that
+    it lacks starts afresh."""
     frozen: list[str] = field(default_factory=list)
     """Components that keep their weights, such as motion_encoder, so that what was built on them
     (a motion model) goes on to fit."""

@@ -177,6 +177,14 @@ def rest(subject: Subject) -> None:
         assert trusted > 0.8, f"a deviation of zero leaves the source a share of {trusted:g} only"
 
 
+def stillness(subject: Subject) -> None:
+    """A deviation of zero leaves the frame (almost) as it is."""
+    image, warped, places, deviation = subject.inputs()
+    module = subject.build().eval()
+    furthest = (module(image, warped, places, 0 * deviation) - image).abs().max().item()
+    assert furthest < 0.02, f"a deviation of zero changes the frame by up to {furthest:g}"
+
+
 def lengths(subject: Subject) -> None:
     """Waves of any length give one frame for every 640 samples begun."""
     module: Any = subject.build().eval()
@@ -233,6 +241,7 @@ _OF_NETWORKS: tuple[Check, ...] = (
 )
 _OF_KIND: dict[str, tuple[Check, ...]] = {
     "motion_decoders": (rest,),
+    "details": (stillness,),
     "frontends": (lengths,),
     "extractors": (window,),
     "backbones": (conditions,),

@@ -167,6 +167,19 @@ def _verify_image(module: Any, inputs: tuple[Any, ...], outputs: Any) -> None:
     _expect_range("the image", outputs)
 
 
+def _details_inputs(batch: int, generator: Generator) -> tuple[Any, ...]:
+    return (
+        *(torch.rand(batch, 3, 2 * IMAGE, 2 * IMAGE, generator=generator) for _ in range(2)),
+        torch.rand(batch, 3, 2, generator=generator) - 0.5,
+        torch.randn(batch, MOTION, generator=generator),
+    )
+
+
+def _verify_details(module: Any, inputs: tuple[Any, ...], outputs: Any) -> None:
+    expect_shape("the image", outputs, tuple(inputs[0].shape))
+    _expect_range("the image", outputs)
+
+
 def _verify_frontend(module: Any, inputs: tuple[Any, ...], outputs: Any) -> None:
     batch, samples = inputs[0].shape
     expect_shape("the features", outputs, (batch, -(-samples // FRAME), module.features))
@@ -213,6 +226,7 @@ NETWORKS: dict[str, Kind] = {
         _verify_fields,
     ),
     "renderers": Kind({"skip_channels": list(SKIPS), **_VOLUME}, _renderer_inputs, _verify_image),
+    "details": Kind({"motion_size": MOTION}, _details_inputs, _verify_details),
     "frontends": Kind(
         {},
         # Not a whole number of frames: the last one is short.

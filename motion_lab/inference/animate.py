@@ -42,11 +42,9 @@ from motion_lab.inference.stages import Stages
 from motion_lab.models.base_model import BaseModel, Source
 from motion_lab.models.motion_model import MotionModel
 from motion_lab.models.weights import (
-    BASE_FILE,
-    fingerprint,
     load_base_model,
     load_motion_model,
-    resolve_checkpoint,
+    motion_fingerprint,
 )
 
 _FULL_FRAME_SIDE = 1920  # of a photograph whose --size is not given
@@ -116,11 +114,11 @@ class Job:
 
 
 class Models(NamedTuple):
-    """The two stages, and the SHA-256 of the first, which saved motion belongs to."""
+    """The two stages, and the fingerprint of their motion features, which saved motion carries."""
 
     base: BaseModel
     motion: MotionModel | None
-    base_sha256: str
+    motion_features: str
 
 
 @dataclass
@@ -142,7 +140,7 @@ def load_models(checkpoint: str | Path, device: torch.device, speech: bool = Tru
     """
     base = load_base_model(checkpoint, device)
     motion = load_motion_model(checkpoint, device) if speech else None
-    return Models(base, motion, fingerprint(resolve_checkpoint(checkpoint) / BASE_FILE))
+    return Models(base, motion, motion_fingerprint(checkpoint))
 
 
 @torch.inference_mode()
@@ -174,7 +172,7 @@ def animate(job: Job, models: Models | None = None, stages: Stages | None = None
         models = models or load_models(job.checkpoint, device, speech or job.controls.any)
         saved: Tensor | None = None
         if job.motion:
-            saved = load_motion(job.motion, models.base_sha256, models.base.motion_size)
+            saved = load_motion(job.motion, models.motion_features, models.base.motion_size)
         crop, _ = crop_portrait(picture, models.base.image_size, framing)
         source = models.base.encode_source(to_tensor([crop], device))
     compose, size = _composer(job, picture, framing, models.base.image_size)
@@ -209,7 +207,7 @@ def animate(job: Job, models: Models | None = None, stages: Stages | None = None
                 f"too strong. {job.output} was not written."
             )
         if job.save_motion:
-            save_motion(job.save_motion, deviations, models.base_sha256)
+            save_motion(job.save_motion, deviations, models.motion_features)
         with stages.stage("drawing the frames", counted=True) as advance:
             for count, frame in enumerate(render(models.base, source, deviations, batch), 1):
                 with stages.clock("writing the video"):

@@ -100,12 +100,12 @@ def _batches(frames: Iterator[Image], size: int) -> Iterator[list[Image]]:
 
 
 def save_motion(path: Path, deviations: Tensor, fingerprint: str) -> None:
-    """Write motion (F, M) with the fingerprint of the base model whose features it consists of."""
+    """Write motion (F, M) with the fingerprint of the motion features that it consists of."""
     with whole_file(path) as unfinished:
         save_file(
             {_TENSOR: deviations.detach().float().cpu().contiguous()},
             unfinished,
-            {"fps": str(FPS), "base_sha256": fingerprint},
+            {"fps": str(FPS), "motion_features": fingerprint},
         )
 
 
@@ -127,7 +127,7 @@ def load_motion(path: Path, fingerprint: str, motion_size: int) -> Tensor:
             f"--motion {path} cannot be read as motion ({error}): it is damaged or something else. "
             "Write it again with --save-motion."
         ) from error
-    if metadata.get("base_sha256") != fingerprint:
+    if metadata.get("motion_features") != fingerprint:
         raise UsageError(
             f"--motion {path} was saved with another base model, for which its numbers mean "
             "something else. Give the --checkpoint it was saved with, or save it again."

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import registry
-from motion_lab.components.blocks import moved, resize
+from motion_lab.components.blocks import expected_positions, moved, pixel_centres, resize
 from motion_lab.components.protocols import MotionField
+from motion_lab.errors import UsageError
 from motion_lab.models.contracts import Spec, expect
+
+_NEAR = 0.03  # about a cell of a field that has 64 across
 
 
 class Source(NamedTuple):
@@ -22,6 +25,7 @@ class Source(NamedTuple):
     depth: list[Tensor]  # per scale (B, DF, ·, ·)
     skips: list[Tensor]  # coarse to fine
     motion: Tensor  # (B, M), MD of the portrait
+    places: Tensor | None = None  # (B, 3, 2), mouth and eyes in [-1, 1], where details are drawn
 
     def expand(self, frames: int) -> Source:
         """A source of batch 1 as a batch of ``frames``, without copies."""
@@ -35,6 +39,7 @@ class Source(NamedTuple):
             [grow(x) for x in self.depth],
             [grow(x) for x in self.skips],
             grow(self.motion),
+            None if self.places is None else grow(self.places),
         )
 
 
@@ -53,7 +58,11 @@ class BaseModel(nn.Module):
 
     ``image_size`` is the size of source and output; appearance is encoded and motion decoded at
     ``working_size``, and the warp moves the source's own pixels at full size. Components are
-    specs of the registry: a name, or a mapping with ``name`` and keyword arguments.
+    specs of the registry: a name, or a mapping with ``name`` and keyword arguments. ``detail``,
+    which draws mouth and eyes again, may be left out.
+
+    Raises:
+        UsageError: there is a ``detail``, and a motion encoder that does not find mouth and eyes.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class BaseModel(nn.Module):
         motion_encoder: Spec = "deviation",
         motion_decoder: Spec = "lmdd",
         renderer: Spec = "mad",
+        detail: Spec | None = None,
     ) -> None:
         super().__init__()
         self.image_size, self.working_size = image_size, working_size
@@ -73,12 +83,13 @@ class BaseModel(nn.Module):
         self.recompute = False
         """Keep no activations of the large parts for the backward pass, but compute them again:
         less memory, a third more time, and batch norms see every batch twice."""
-        self._specs = {
+        self._specs: dict[str, Any] = {
             "encoders": encoder,
             "depth": depth,
             "motion_encoders": motion_encoder,
             "motion_decoders": motion_decoder,
             "renderers": renderer,
+            "details": detail,
         }
         self.encoder: Any = registry.ENCODERS.build(encoder)
         volume = {"channels": self.encoder.channels, "layers": self.encoder.layers}
@@ -92,6 +103,15 @@ class BaseModel(nn.Module):
         self.renderer = registry.RENDERERS.build(
             renderer, skip_channels=self.encoder.skip_channels, **volume
         )
+        self.detail = None
+        if detail is not None:
+            if not hasattr(self.motion_encoder, "look"):
+                raise UsageError(
+                    "model.detail draws where the motion encoder finds mouth and eyes, and this "
+                    "one does not search; set model.motion_encoder=deviation_windows, or leave "
+                    "the detail out"
+                )
+            self.detail = registry.DETAILS.build(detail, motion_size=motion_size)
 
     def encode_source(self, image: Tensor, motion: Tensor | None = None) -> Source:
         """Portraits (B, 3, S, S) in [0, 1] → :class:`Source`; ``motion``: their MD, if known."""
@@ -100,12 +120,16 @@ class BaseModel(nn.Module):
         plane = volume.shape[-2:]
         shape = (self.encoder.channels, self.encoder.layers, *plane)
         self._expect("encoders", "the volume", volume, len(image), *shape)
-        if motion is None:
+        places = None
+        if self.detail is not None:
+            own, places = self.motion_encoder.look(image)
+            motion = own if motion is None else motion
+        elif motion is None:
             motion = self.encode_motion(image)
         depth = self.depth(volume)
         for cue, size in zip(depth, _planes(*plane), strict=False):
             self._expect("depth", "a cue", cue, len(image), self.encoder.layers, *size)
-        return Source(image, volume, depth, skips, motion)
+        return Source(image, volume, depth, skips, motion, places)
 
     def encode_motion(self, image: Tensor) -> Tensor:
         """Frames (B, 3, S, S) in [0, 1] → MD (B, M)."""
@@ -134,6 +158,11 @@ class BaseModel(nn.Module):
         masks = [field.mask for field in fields]
         image = self._run(self.renderer, volume, skips, masks, warped)
         self._expect("renderers", "the frame", image, *warped.shape)
+        if self.detail is not None:
+            assert source.places is not None
+            places = carried(source.places, planes[-1])
+            image = self._run(self.detail, image, warped, places, deviation)
+            self._expect("details", "the frame", image, *warped.shape)
         return Rendered(image, planes[-1], 1 - masks[-1], warped, fields)
 
     def _expect(self, kind: str, what: str, value: Any, *shape: int) -> None:
@@ -164,6 +193,18 @@ def image_plane(field: MotionField) -> Tensor:
     if field.weight is None:
         return displacement.mean(1)
     return (displacement * field.weight.unsqueeze(-1)).sum(1)
+
+
+def carried(places: Tensor, displacement: Tensor) -> Tensor:
+    """Where places (B, K, 2) of the source are in the frame that a field (B, h, w, 2) makes of it.
+
+    The field tells where every cell comes from: a place is at the mean of the cells that come from
+    near it, weighted by how near.
+    """
+    h, w = displacement.shape[1:3]
+    origins = displacement.float() + pixel_centres(h, w, displacement).float()
+    distance = (origins.unsqueeze(1) - places[:, :, None, None]).square().sum(-1)
+    return expected_positions(-distance, temperature=2 * _NEAR**2)[0]
 
 
 def _nearest(planes: list[Tensor], skip: Tensor) -> Tensor:

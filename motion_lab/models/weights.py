@@ -1,7 +1,8 @@
 """Weights on disk: safetensors files that carry the configuration to build their model from.
 
 A checkpoint is a folder with ``base.safetensors`` (stage 1) and ``motion.safetensors`` (stage 2).
-The second works on the motion features of one particular first, whose SHA-256 it carries.
+The second works on the motion features of one particular first, whose motion encoder's SHA-256 it
+carries.
 """
 
 from __future__ import annotations
@@ -109,6 +110,21 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def motion_fingerprint(checkpoint: str | Path) -> str:
+    """SHA-256 of a checkpoint's motion encoder, in hexadecimal: its settings and its weights.
+
+    Where it is the same, motion features mean the same, however the frames are drawn.
+    """
+    state, config, _ = load_weights(resolve_checkpoint(checkpoint) / BASE_FILE)
+    spec = config.get("model", {}).get("motion_encoder")
+    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
+    for name, value in sorted(state.items()):
+        if name.startswith("motion_encoder."):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def load_base_model(
     checkpoint: str | Path = "small", device: torch.device | str = "cpu"
 ) -> BaseModel:
@@ -140,10 +156,7 @@ def load_motion_model(
     folder = resolve_checkpoint(checkpoint)
     path = folder / MOTION_FILE
     state, config, metadata = load_weights(path)
-    base = folder / BASE_FILE
-    if not base.is_file():
-        raise UsageError(f"{base}: there is no such weights file, and {path.name} needs it.")
-    if metadata.get("base_sha256") != fingerprint(base):
+    if metadata.get("motion_features") != motion_fingerprint(folder):
         raise MotionLabError(
             f"{path} was trained on the motion features of another {BASE_FILE} than the one beside "
             "it, so the two cannot work together. Put back the right one, or train stage 2 again: "

@@ -97,8 +97,8 @@ class BaseTask:
             )
         self.model.recompute = training.recompute
         if data.start:
-            self.model.load_state_dict(load_base_model(data.start, device).state_dict())
-        self.frozen = [self.model.get_submodule(name).requires_grad_(False) for name in data.frozen]
+            self._start_from(data.start)
+        self.frozen = [self._frozen(name) for name in data.frozen]
         self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
         self.critic = PatchCritic().to(device) if "critic" in self.weights else None
         self.perceptual = self._perceptual(data.perceptual)
@@ -115,6 +115,26 @@ class BaseTask:
         for name, value in data.region_weights.items():
             weight[REGIONS.index(name)] = value
         self.region_weight = weight.to(device)
+
+    def _frozen(self, name: str) -> nn.Module:
+        component: nn.Module | None = getattr(self.model, name)
+        if component is None:
+            raise UsageError(f"data.frozen: the model has no {name}; set model.{name}, or leave it")
+        return component.requires_grad_(False)
+
+    def _start_from(self, checkpoint: str) -> None:
+        """Take a checkpoint's weights; a component that it lacks keeps its fresh ones."""
+        state = load_base_model(checkpoint, self.device).state_dict()
+        had = {name.partition(".")[0] for name in state}
+        fresh = self.model.state_dict()
+        state |= {name: fresh[name] for name in fresh if name.partition(".")[0] not in had}
+        try:
+            self.model.load_state_dict(state)
+        except RuntimeError as error:
+            raise UsageError(
+                f"data.start={checkpoint} has weights of another model than this configuration's; "
+                f"make their components alike: {error}"
+            ) from error
 
     def _perceptual(self, spec: Mapping[str, Any] | None) -> nn.Module | None:
         if "perceptual" not in self.weights:

@@ -14,7 +14,7 @@ import registry
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.tracks import pearson
 from motion_lab.models.motion_model import FRAME, MotionModel, ridge
-from motion_lab.models.weights import BASE_FILE, fingerprint, load_base_model, resolve_checkpoint
+from motion_lab.models.weights import load_base_model, motion_fingerprint
 from motion_lab.training.motion_data import Clip
 
 # Share of windows that open their clip, which is how every use begins.
@@ -47,11 +47,11 @@ class MotionTask:
                 f"the motion features of data.base={config.data.base} have {base.motion_size} "
                 f"numbers: set model.motion_size to that instead of {config.model['motion_size']}"
             )
-        sha256 = fingerprint(resolve_checkpoint(config.data.base) / BASE_FILE)
-        self.facts = {"base_sha256": sha256}
+        features = motion_fingerprint(config.data.base)
+        self.facts = {"motion_features": features}
         self.model = MotionModel(**config.model).to(device)
         self.train, self.held_out = registry.DATASETS.build(
-            config.data.dataset, base=base, folder=Path(config.data.folder) / sha256[:16]
+            config.data.dataset, base=base, folder=Path(config.data.folder) / features[:16]
         )
         shortest = min(len(clip.deviation) for clip in self.train)
         if shortest < self.model.window:

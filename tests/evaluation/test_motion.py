@@ -28,7 +28,13 @@ from motion_lab.evaluation.tracks import (
 )
 from motion_lab.models.base_model import BaseModel
 from motion_lab.models.motion_model import MotionModel
-from motion_lab.models.weights import BASE_FILE, MOTION_FILE, fingerprint, save_weights
+from motion_lab.models.weights import (
+    BASE_FILE,
+    MOTION_FILE,
+    fingerprint,
+    motion_fingerprint,
+    save_weights,
+)
 
 SIZE = 8  # 3 · 8 · 8 numbers: room for 64 coordinates of two bytes
 
@@ -203,9 +209,12 @@ def test_the_command_scores_a_checkpoint_and_says_how(tmp_path, capsys):
     torch.manual_seed(0)
     save_weights(tmp_path / BASE_FILE, BaseModel(**base.model), as_dict(base))
     motion = load_config("motion", "tiny")
-    sha256 = fingerprint(tmp_path / BASE_FILE)
+    features = motion_fingerprint(tmp_path)
     save_weights(
-        tmp_path / MOTION_FILE, MotionModel(**motion.model), as_dict(motion), base_sha256=sha256
+        tmp_path / MOTION_FILE,
+        MotionModel(**motion.model),
+        as_dict(motion),
+        motion_features=features,
     )
     command = f"evaluate motion --checkpoint {tmp_path} --sentences 2 --seconds 2 --samples 1"
     settings = [
@@ -226,7 +235,7 @@ def test_the_command_scores_a_checkpoint_and_says_how(tmp_path, capsys):
     assert result.evaluation == "motion"
     assert result.protocol["metrics"]["psnr"]["at most"] == 60
     assert result.protocol["landmarks"]["sha256"] == fingerprint(weights_file("landmarks"))
-    assert result.made["base_sha256"] == sha256
+    assert result.made["base_sha256"] == fingerprint(tmp_path / BASE_FILE)
     assert (result.made["steps"], result.made["counts"]["l1"]["frames"]) == (2, 100)
     assert result.better["jaw_r"] == result.better["psnr"] == "higher"
     with pytest.raises(SystemExit) as stop:

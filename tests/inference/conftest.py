@@ -17,7 +17,7 @@ from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.inference.animate import Models
 from motion_lab.models.base_model import BaseModel
 from motion_lab.models.motion_model import MotionModel
-from motion_lab.models.weights import BASE_FILE, MOTION_FILE, fingerprint, save_weights
+from motion_lab.models.weights import BASE_FILE, MOTION_FILE, motion_fingerprint, save_weights
 
 
 class Brightness(nn.Module):
@@ -109,6 +109,6 @@ def checkpoint(tmp_path) -> Path:
         folder / MOTION_FILE,
         motion,
         {"model": motion_config},
-        base_sha256=fingerprint(folder / BASE_FILE),
+        motion_features=motion_fingerprint(folder),
     )
     return folder

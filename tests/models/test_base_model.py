@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motion_lab.components.blocks import pixel_centres
 from motion_lab.components.protocols import MotionField
-from motion_lab.errors import MotionLabError
-from motion_lab.models.base_model import BaseModel, image_plane
+from motion_lab.errors import MotionLabError, UsageError
+from motion_lab.models.base_model import BaseModel, carried, image_plane
 from motion_lab.ops import warp
 
 TINY = {
@@ -155,6 +156,54 @@ def test_a_level_that_follows_sees_the_appearance_already_moved(portrait):
     field = F.interpolate(field, resting.shape[-2:], mode="bilinear")
     field = field.unflatten(0, (2, 2)).movedim(2, -1)
     torch.testing.assert_close(moved, warp(resting, field), rtol=1e-4, atol=1e-5)
+
+
+DETAILED = {
+    **TINY,
+    "motion_encoder": {
+        "name": "deviation_windows",
+        "width": 8,
+        "dim": 16,
+        "depth": 1,
+        "heads": 2,
+        "view_size": 64,
+        "mouth_size": [16, 16],
+        "eye_size": [16, 16],
+    },
+    "detail": {"name": "windows", "width": 4},
+}
+
+
+def test_details_change_the_frame_and_leave_a_still_alone(portrait):
+    torch.manual_seed(0)
+    model = BaseModel(**DETAILED).eval()
+    source = model.encode_source(portrait)
+    motion = torch.randn(2, 24, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(model.decode(source, 0 * motion).image, portrait)
+    drawn = model.decode(source, motion).image
+    details, model.detail = model.detail, None
+    plain = model.decode(source, motion)
+    model.detail = details
+    assert (drawn - plain.image).abs().max() > 1e-3
+    one = model.encode_source(portrait[:1]).expand(2)
+    torch.testing.assert_close(model.decode(one, motion).image[:1], drawn[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_details_need_an_encoder_that_finds_the_face():
+    with pytest.raises(UsageError, match="deviation_windows"):
+        BaseModel(**{**TINY, "detail": "windows"})
+
+
+def test_places_go_where_a_turn_and_a_shift_carry_them():
+    angle, shift = torch.tensor(0.3), torch.tensor([0.12, -0.07])
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+    places = torch.tensor([[[0.1, 0.4], [-0.3, -0.2], [0.35, -0.15]]])
+    cells = pixel_centres(64, 64, places)
+    # A place p goes to turn p + shift; a cell q therefore comes from turnᵀ (q - shift).
+    field = (cells - shift) @ turn - cells
+    torch.testing.assert_close(
+        carried(places, field[None]), places @ turn.T + shift, rtol=0, atol=2e-3
+    )
 
 
 class Cut(nn.Module):

@@ -22,7 +22,9 @@ class Lines(nn.Module):
 
 
 class BaseModel(Lines):
-    pass
+    def __init__(self, width: int = 3) -> None:
+        super().__init__(width)
+        self.motion_encoder = nn.Linear(width, width)
 
 
 class MotionModel(Lines):
@@ -47,7 +49,7 @@ def checkpoint(tmp_path, models):
         folder / "motion.safetensors",
         motion,
         {"model": {"width": 5}},
-        base_sha256=weights.fingerprint(folder / "base.safetensors"),
+        motion_features=weights.motion_fingerprint(folder),
     )
     return folder, base, motion
 
@@ -97,6 +99,27 @@ def test_both_models_load_ready_for_use(checkpoint):
         assert not loaded.training
         assert not any(p.requires_grad for p in loaded.parameters())
         assert torch.equal(loaded.layer.weight, model.layer.weight)
+
+
+def test_motion_stays_valid_while_the_motion_encoder_is_the_same(checkpoint):
+    folder, base, _ = checkpoint
+    nn.init.normal_(base.layer.weight)
+    weights.save_weights(folder / "base.safetensors", base, {"model": {"width": 4}}, steps="2")
+    weights.load_motion_model(folder)
+    nn.init.normal_(base.motion_encoder.bias)
+    weights.save_weights(folder / "base.safetensors", base, {"model": {"width": 4}})
+    with pytest.raises(MotionLabError, match="features of another"):
+        weights.load_motion_model(folder)
+
+
+def test_the_motion_features_are_of_the_encoders_settings_too(checkpoint):
+    folder, base, _ = checkpoint
+    prints = set()
+    for size in (64, 128):
+        config = {"model": {"width": 4, "motion_encoder": {"name": "deviation", "view_size": size}}}
+        weights.save_weights(folder / "base.safetensors", base, config)
+        prints.add(weights.motion_fingerprint(folder))
+    assert len(prints) == 2
 
 
 def test_motion_of_another_base_is_refused(checkpoint):

@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from motion_lab.configs.loading import as_dict, load_config
+from motion_lab.configs.schema import COMPONENTS
 from motion_lab.data.synthetic.pairs import build_pairs
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.errors import UsageError
 from motion_lab.models.weights import save_weights
 from motion_lab.training.base import LOSSES, BaseTask, draw
+
+WINDOWS = (
+    "model.motion_encoder={name: deviation_windows, width: 8, dim: 32, depth: 1, "
+    "view_size: 64, mouth_size: [16, 24], eye_size: [16, 16], normalise: false}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +119,49 @@ def test_frozen_components_keep_their_weights_and_statistics(folder, tmp_path):
     assert changed == {"depth", "motion_decoder", "renderer"}
 
 
+def test_a_component_that_the_start_lacks_is_trained_alone(folder, tmp_path):
+    """Details are drawn by a model that is finished otherwise."""
+    finished = _task(folder, WINDOWS)
+    config = load_config("base", "tiny", [WINDOWS, f"data.folder={folder}"])
+    save_weights(tmp_path / "base.safetensors", finished.model, as_dict(config))
+    others = set(COMPONENTS) - {"detail"}
+    task = _task(
+        folder,
+        WINDOWS,
+        "model.detail={name: windows, width: 4}",
+        f"data.start={tmp_path}",
+        f"data.frozen=[{', '.join(others)}]",
+        "data.motion_from=0",
+        "data.appearance_from=0",
+        "training.losses={image: 1.0}",
+    )
+    new = task.model.state_dict()
+    for name, value in finished.model.state_dict().items():
+        assert torch.equal(new[name], value)
+    loss, _ = task.loss(task.batch(0), 0)
+    loss.backward()
+    taught = {name for name, p in task.model.named_parameters() if p.grad is not None}
+    assert taught == {name for name, _ in task.model.named_parameters() if "detail." in name}
+
+
+def test_a_start_of_another_shape_is_refused(folder, tmp_path):
+    config = load_config("base", "tiny", [f"data.folder={folder}"])
+    save_weights(tmp_path / "base.safetensors", _task(folder).model, as_dict(config))
+    with pytest.raises(UsageError, match="weights of another model"):
+        _task(folder, "model.renderer={name: mad, width: 8}", f"data.start={tmp_path}")
+
+
+def test_a_component_that_is_not_there_cannot_be_frozen(folder):
+    with pytest.raises(UsageError, match="the model has no detail"):
+        _task(folder, "data.frozen=[detail]")
+
+
 def test_every_loss_reaches_what_it_is_to_teach(folder):
     names = ", ".join(f"{name}: 1.0" for name in set(LOSSES) - {"perceptual"})
     task = _task(
         folder,
         f"training.losses={{{names}}}",
-        "model.motion_encoder={name: deviation_windows, width: 8, dim: 32, depth: 1, "
-        "view_size: 64, mouth_size: [16, 24], eye_size: [16, 16], normalise: false}",
+        WINDOWS,
         "data.motion_from=0",
         "data.appearance_from=0",
         "data.texture=0.5",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motion_lab.components.blocks import ConvBlock, ResBlock, moved, resize
+from motion_lab.components.blocks import ConvBlock, ResBlock, moved, resize, share_kept
 from motion_lab.components.protocols import MotionField
 from motion_lab.ops import region_attention
 
@@ -100,9 +100,7 @@ _REST = 4.0
 def _share_kept(hidden: Tensor | None, like: Tensor) -> Tensor:
     if hidden is None:
         return like.new_ones(like.shape[0], 1, *like.shape[-2:])
-    kept = torch.sigmoid(_REST - hidden) / torch.sigmoid(torch.tensor(_REST))
-    # The gradient passes the clamp, or a pixel once called visible could never be hidden again.
-    return kept + (kept.clamp(max=1.0) - kept).detach()
+    return share_kept(hidden, _REST)
 
 
 class _Level(nn.Module):
