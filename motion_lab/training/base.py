@@ -99,6 +99,8 @@ class BaseTask:
         if data.start:
             self._start_from(data.start)
         self.frozen = [self._frozen(name) for name in data.frozen]
+        # One that is finished would only give noise to those that learn to follow it.
+        self.reads_motion = "motion_encoder" not in data.frozen
         self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
         self.critic = PatchCritic().to(device) if "critic" in self.weights else None
         self.perceptual = self._perceptual(data.perceptual)
@@ -157,7 +159,8 @@ class BaseTask:
         rng = np.random.default_rng([self.seed, step])
         batch = draw(self.bank, rng, self.batch_size, self.cross_identity, self.wide)
         texture_pairs(batch, rng, self.texture)
-        batch["driver"] = disturb(batch["driver"], rng)
+        if self.reads_motion:
+            batch["driver"] = disturb(batch["driver"], rng)
         return batch
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -144,6 +144,13 @@ def test_a_component_that_the_start_lacks_is_trained_alone(folder, tmp_path):
     assert taught == {name for name, _ in task.model.named_parameters() if "detail." in name}
 
 
+@pytest.mark.parametrize(("frozen", "same"), [("[]", False), ("[motion_encoder]", True)])
+def test_drivers_are_disturbed_for_who_learns_to_read_them(folder, frozen, same):
+    task = _task(folder, f"data.frozen={frozen}", "data.cross_identity=0", "data.texture=0")
+    batch = task.batch(0)
+    assert torch.equal(batch["driver"], batch["target"]) == same
+
+
 def test_a_start_of_another_shape_is_refused(folder, tmp_path):
     config = load_config("base", "tiny", [f"data.folder={folder}"])
     save_weights(tmp_path / "base.safetensors", _task(folder).model, as_dict(config))

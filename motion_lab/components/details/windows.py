@@ -51,7 +51,7 @@ class DetailWindows(nn.Module):
         mouth, left, right = places.unbind(1)
         left_motion, right_motion = self.left(deviation), self.right(deviation)
         mirrored = (-EYE[0], EYE[1])
-        out = image
+        out = image.clone(memory_format=torch.contiguous_format)
         for painter, size, half, place, motion in (
             (self.mouth, self.mouth_size, MOUTH, mouth, deviation),
             (self.eye, self.eye_size, EYE, left, left_motion),
@@ -59,7 +59,7 @@ class DetailWindows(nn.Module):
         ):
             window = _window(size, half, place)
             seen = (grid_sample(x, window, padding_mode="border") for x in (image, warped))
-            out = out + _pasted(painter(*seen, motion), half, place, image)
+            _add(out, painter(*seen, motion), half, place)
         return out.clamp(0, 1)
 
 
@@ -115,8 +115,22 @@ def _window(size: tuple[int, int], half: tuple[float, float], place: Tensor) -> 
     return place[:, None, None] + pixel_centres(h, w, place) * place.new_tensor(half)
 
 
-def _pasted(patch: Tensor, half: tuple[float, float], place: Tensor, image: Tensor) -> Tensor:
-    """The patch where its window lies in the frame, zero around it: like the image."""
-    h, w = image.shape[-2:]
-    around = pixel_centres(h, w, image) - place[:, None, None]
-    return grid_sample(patch, around / place.new_tensor(half), padding_mode="zeros")
+def _add(image: Tensor, patch: Tensor, half: tuple[float, float], place: Tensor) -> None:
+    """Add patches to images (B, 3, H, W), in place, where their windows lie in them."""
+    height, width = image.shape[-2:]
+    extent = place.new_tensor(half)
+    # Only the pixels with their centres in a window, counted from the first in row and column.
+    size = place.new_tensor([width, height])
+    first = torch.ceil((place - extent.abs() + 1) / 2 * size - 0.5)
+    x, y = (
+        first[:, i, None] + torch.arange(int(abs(half[i]) * n) + 1, device=place.device)
+        for i, n in enumerate((width, height))
+    )
+    pixels = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1)
+    grid = ((2 * pixels + 1) / size - 1 - place[:, None, None]) / extent
+    sampled = grid_sample(patch, grid, padding_mode="zeros")
+    seen = ((pixels >= 0) & (pixels < size) & (grid.abs() <= 1)).all(-1)
+    index = (y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]).long()
+    image.flatten(2).scatter_add_(
+        2, index.flatten(1)[:, None].expand(-1, 3, -1), (sampled * seen[:, None]).flatten(2)
+    )
