@@ -102,9 +102,9 @@ def evaluate_motion(
         for index, speaker in enumerate(speakers):
             portrait, true = _film(speaker, base.image_size)
             made = _animate(base, model, portrait, speaker, index, samples, steps, guidance, batch)
-            rest = _face(locate(portrait)).opening.item()
-            faces = [_face(locate(frames)) for frames in made]
-            takes.append(_Take(speaker, rest, _face(locate(true)), faces))
+            rest = face_of(locate(portrait)).opening.item()
+            faces = [face_of(locate(frames)) for frames in made]
+            takes.append(_Take(speaker, rest, face_of(locate(true)), faces))
             wave = torch.from_numpy(speaker.speech.wave)
             yield Clip(made[0], wave), Clip(true, wave)
 
@@ -156,7 +156,8 @@ def _animate(
     ]
 
 
-def _face(seen: Landmarks) -> Face:
+def face_of(seen: Landmarks) -> Face:
+    """What the landmarks of a clip's frames say about its face."""
     points = seen.points.double().cpu()
     head = points[:, _HEAD].flatten(1) / face_scale(points).mean()
     return Face(mouth_opening(points).numpy(), head.numpy(), found(seen).cpu().numpy())
