@@ -44,7 +44,7 @@ def _scene(device: torch.device) -> dict[str, Any]:
     import skimage.data
 
     from motion_lab.components.blocks import resize
-    from motion_lab.models.base_model import image_plane
+    from motion_lab.models.base_model import carried, image_plane
     from motion_lab.models.weights import load_base_model
 
     model = load_base_model("small", device)
@@ -71,6 +71,10 @@ def _scene(device: torch.device) -> dict[str, Any]:
         own = next(f for f in fields if f.mask.shape[-2:] == source.volume.shape[-2:])
         warps = [(source.volume, own.displacement), *zip(flat, moves, strict=True)]
         volume, *skips, image = (warp(x, move) for x, move in warps)
+        warped = (volume, skips, [field.mask for field in fields], image)
+        drawn = model.renderer(*warped)
+        assert source.places is not None  # `small` draws details
+        places = carried(source.places, image_plane(fields[-1]))
     return {
         "model": model,
         "portrait": portrait,
@@ -78,7 +82,8 @@ def _scene(device: torch.device) -> dict[str, Any]:
         "source": source,
         "deviation": deviation,
         "warps": warps,
-        "warped": (volume, skips, [field.mask for field in fields], image),
+        "warped": warped,
+        "drawn": (drawn, image, places, deviation),
     }
 
 
@@ -93,6 +98,7 @@ _STAGES: dict[str, Callable[[dict[str, Any]], Output]] = {
     ),
     "warp": lambda s: tuple(warp(x, move) for x, move in s["warps"]),
     "render": lambda s: s["model"].renderer(*s["warped"]),
+    "details": lambda s: s["model"].detail(*s["drawn"]),
     "frame": lambda s: s["model"].decode(s["source"], s["deviation"]).image,
 }
 
