@@ -114,7 +114,7 @@ def test_hands_in_the_gesture_space_are_before_the_torso():
     for seed in range(6):
         rng = np.random.default_rng(seed)
         identity = sample_body(rng)
-        poses = sample_body_poses(rng, identity, 24)
+        poses = sample_body_poses(rng, 24)
         frames = render(identity, poses, 192, channels=("regions", "landmarks"))
         before = [BODY_REGIONS.index(name) for name in ("hands", "arms")]
         for side in ("left", "right"):
@@ -131,7 +131,7 @@ def test_warping_the_source_by_the_flow_gives_the_driving_frame_arms_included():
     for seed in range(6):
         rng = np.random.default_rng(seed)
         identity = sample_body(rng).replace(**FLAT)
-        poses = sample_body_poses(rng, identity, 2)
+        poses = sample_body_poses(rng, 2)
         # a gesture's length apart
         poses[1, 16:] = poses[0, 16:] + 0.35 * (poses[1, 16:] - poses[0, 16:])
         frames = render(identity, poses, 160, samples=2)
@@ -166,7 +166,7 @@ def test_the_flow_at_a_hand_is_the_way_that_its_landmark_goes():
 def test_flow_between_equal_poses_is_zero_and_sees_everything():
     rng = np.random.default_rng(2)
     identity = sample_body(rng)
-    pose = sample_body_poses(rng, identity, 1)[0]
+    pose = sample_body_poses(rng, 1)[0]
     displacement, visible = flow(identity, pose, pose, 96)
     assert np.abs(displacement).max() < 0.01
     assert visible.mean() > 0.995
@@ -190,7 +190,7 @@ def test_sleeves_change_the_picture_and_no_label():
         (lambda: render(head(), np.zeros((1, 26)), 32), "for a head"),
         (lambda: flow(body(), np.zeros(26), np.zeros(16)), r"source_motion must be .* body"),
         (lambda: Body({"hand": 1.0}), "Body values: missing"),
-        (lambda: sample_body_poses(np.random.default_rng(0), head(), 1), "must have a body"),
+        (lambda: reach(head(), np.zeros((1, 2, 3)), POLE, np.zeros((1, 2))), "must have a body"),
     ],
 )
 def test_wrong_arguments_are_refused(call, message):

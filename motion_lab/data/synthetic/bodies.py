@@ -89,15 +89,16 @@ def reach(identity: Identity, wrists: Floats, pole: Floats, palms: Floats) -> Fl
     return np.clip(angles, ARM_LIMITS[:, 0], ARM_LIMITS[:, 1]).astype(np.float32)
 
 
-def sample_body_poses(rng: np.random.Generator, identity: Identity, frames: int) -> Floats:
+def sample_body_poses(rng: np.random.Generator, frames: int) -> Floats:
     """Independent frames of an upper body, (frames, 26) float32.
 
-    Heads are posed as :func:`~motion_lab.data.synthetic.motion.sample_poses` does, and hands are
-    anywhere in the gesture space.
+    Heads are posed as :func:`~motion_lab.data.synthetic.motion.sample_poses` does; hands are
+    anywhere in the gesture space of somebody of random build.
     """
+    somebody = sample_body(rng)
     wrists = rng.uniform(SPACE[:, 0], SPACE[:, 1], (frames, 2, 3))
     palms = rng.uniform(-0.3, 1.8, (frames, 2))
-    arms = reach(identity, wrists, sample_pole(rng), palms)
+    arms = reach(somebody, wrists, sample_pole(rng), palms)
     return np.concatenate([sample_poses(rng, frames), arms], axis=1)
 
 
