@@ -211,6 +211,12 @@ declare(
     "motion_lab.training.talking_heads:talking_heads",
     summary="stage 2: synthetic heads that speak, seen through a base model's motion encoder",
 )
+declare(
+    "datasets",
+    "talking_bodies",
+    "motion_lab.training.talking_heads:talking_bodies",
+    summary="stage 2: synthetic upper bodies that speak and gesture, seen in the same way",
+)
 
 # metrics
 declare(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import registry
 from motion_lab.components.blocks import resize
-from motion_lab.components.layers import expected_layer, true_layer
+from motion_lab.components.layers import HEAD_DEPTH, expected_layer, true_layer
 from motion_lab.components.protocols import MotionField
 from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import (
@@ -24,8 +24,9 @@ from motion_lab.data.synthetic.pairs import (
     PairBank,
     build_pairs,
 )
-from motion_lab.data.synthetic.parameters import MOTION
-from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, REGIONS
+from motion_lab.data.synthetic.parameters import BODY_REGIONS
+from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
+from motion_lab.data.synthetic.worlds import WORLDS
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.metrics import psnr
 from motion_lab.models.base_model import BaseModel, image_plane
@@ -50,7 +51,8 @@ LOSSES = {
 }
 """What `training.losses` can weigh; one that is not named there is not computed."""
 
-# Where an encoder that searches the frame is to find mouth, left and right eye: means of landmarks.
+# Where an encoder that searches the frame is to find mouth, left and right eye: means of landmarks,
+# of which every world has a head's first.
 _PLACES = [
     [LANDMARK_NAMES.index(name) for name in names]
     for names in (
@@ -101,21 +103,26 @@ class BaseTask:
         self.frozen = [self._frozen(name) for name in data.frozen]
         # One that is finished would only give noise to those that learn to follow it.
         self.reads_motion = "motion_encoder" not in data.frozen
-        self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
+        world = WORLDS[data.world]
+        self.depth_span = world.depth
+        self.probe = nn.Linear(self.model.motion_size, len(world.motion)).to(device)
         self.critic = PatchCritic().to(device) if "critic" in self.weights else None
         self.perceptual = self._perceptual(data.perceptual)
         folder = Path(data.folder)
         threads = torch.get_num_threads()
-        self.bank = build_pairs(folder / "train", data.groups, data.size, data.seed, threads)
-        self.held_out = build_pairs(
-            folder / "held_out", data.held_out_groups, data.size, data.seed + 1, threads
+        self.bank, self.held_out = (
+            build_pairs(folder / part, groups, data.size, seed, threads, world)
+            for part, groups, seed in (
+                ("train", data.groups, data.seed),
+                ("held_out", data.held_out_groups, data.seed + 1),
+            )
         )
         # A turn of the head in radians and an open jaw in its own unit are to count alike.
         spread = torch.from_numpy(self.bank.motion.std((0, 1)))
         self.spread = spread.clamp(min=1e-6).to(device)  # few heads may never press their lips
-        weight = torch.ones(len(REGIONS))
+        weight = torch.ones(len(BODY_REGIONS))
         for name, value in data.region_weights.items():
-            weight[REGIONS.index(name)] = value
+            weight[BODY_REGIONS.index(name)] = value
         self.region_weight = weight.to(device)
 
     def _frozen(self, name: str) -> nn.Module:
@@ -191,7 +198,7 @@ class BaseTask:
                 fields = self.model.motion_decoder(source.volume, source.depth, deviation)
             found |= self._geometry(fields, batch, weight)
             if "depth" in self.weights:
-                found["depth"] = self._depth(source.depth, batch["depth"])
+                found["depth"] = self._depth(source.depth, batch["depth"], self.depth_span)
         found = {name: value for name, value in found.items() if name in self.weights}
         total = sum((self.weights[name] * value for name, value in found.items()), torch.zeros(()))
         return total, found
@@ -220,8 +227,8 @@ class BaseTask:
         return {"flow": flow, "mask": mask}
 
     @staticmethod
-    def _depth(cues: list[Tensor], depth: Tensor) -> Tensor:
-        truth = true_layer(depth)
+    def _depth(cues: list[Tensor], depth: Tensor, span: float = HEAD_DEPTH) -> Tensor:
+        truth = true_layer(depth, span)
         total = depth.new_zeros(())
         for cue in cues:
             total = total + F.l1_loss(expected_layer(cue), resize(truth, cue.shape[-2:]))

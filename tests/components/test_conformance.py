@@ -7,7 +7,10 @@ import pytest
 import registry
 from motion_lab.conformance import CHECKED_KINDS, Subject, checks_for
 
-SETTINGS = {("datasets", "talking_heads"): {"clips": 2, "held_out": 1, "frames": 12}}
+SETTINGS = {
+    ("datasets", name): {"clips": 2, "held_out": 1, "frames": 12}
+    for name in ("talking_heads", "talking_bodies")
+}
 SPEECH_MODELS = ("wav2vec2", "hubert")  # their folders come from a fixture
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from motion_lab.data.synthetic.bodies import sample_body
-from motion_lab.data.synthetic.gestures import gestures, gesturing_motion
-from motion_lab.data.synthetic.identity import sample_identity
+from motion_lab.data.synthetic.gestures import gesturing_motion
 from motion_lab.data.synthetic.parameters import ARM_LIMITS, BODY_REGIONS
 from motion_lab.data.synthetic.renderer import BODY_LANDMARK_NAMES, render
 from motion_lab.data.synthetic.speech import SILENCE, Speech, speak
@@ -23,7 +22,7 @@ def speech() -> Speech:
 def perform(speech: Speech, seed: int):
     rng = np.random.default_rng(seed)
     identity = sample_body(rng)
-    return identity, gesturing_motion(speech, identity, rng)
+    return identity, gesturing_motion(speech, rng)
 
 
 def hands(identity, motion: np.ndarray) -> np.ndarray:
@@ -52,8 +51,7 @@ def test_hands_are_fast_before_a_stressed_vowel_and_pause_on_it(speech):
 
 
 def test_the_head_of_a_gesturing_body_talks_as_a_head_alone_does(speech):
-    identity = sample_body(np.random.default_rng(0))
-    motion = gesturing_motion(speech, identity, np.random.default_rng(7))
+    motion = gesturing_motion(speech, np.random.default_rng(7))
     alone = talking_motion(speech, np.random.default_rng(7))
     assert np.array_equal(motion[:, :16], alone)
 
@@ -106,8 +104,3 @@ def test_no_hand_goes_through_the_torso(speech):
             inside = np.flatnonzero((x >= 0) & (x < 160) & (y >= 0) & (y < 160))
             seen = frames.regions[inside, y[inside], x[inside]]
             assert np.isin(seen, before).all(), seed
-
-
-def test_a_head_alone_has_no_arms_to_move(speech):
-    with pytest.raises(ValueError, match="must have a body"):
-        gestures(speech, sample_identity(np.random.default_rng(0)), np.random.default_rng(0))

@@ -16,6 +16,12 @@ from motion_lab.data.synthetic.parameters import ARM_LIMITS, BODY_EYES, BODY_VIE
 
 Floats = npt.NDArray[np.floating]
 
+UPPER_ARM, FOREARM = 2.75, 2.45
+"""Length of a middling person's bones."""
+
+SHOULDER = np.array([1.45, -2.35, -0.45])
+"""Where a middling person's arm hangs."""
+
 _STRETCH = 0.97  # of the arm's length; an arm that is quite straight has no plane to bend in
 
 SPACE = np.array([(0.4, 3.4), (-5.6, -1.6), (1.55, 3.6)])
@@ -35,8 +41,8 @@ def sample_body(rng: np.random.Generator) -> Identity:
     size = float(head.values["shoulder_w"] / 1.45) ** 0.5
     sleeve = rng.choice([0.55, 0.8, 1.2, 1.92, 1.97], p=[0.2, 0.1, 0.1, 0.3, 0.3])
     values = {
-        "upper_arm": 2.75 * size * float(rng.uniform(0.95, 1.05)),
-        "forearm": 2.45 * size * float(rng.uniform(0.95, 1.05)),
+        "upper_arm": UPPER_ARM * size * float(rng.uniform(0.95, 1.05)),
+        "forearm": FOREARM * size * float(rng.uniform(0.95, 1.05)),
         "arm_r": 0.40 * size**2 * float(rng.uniform(0.85, 1.15)),
         "hand": size * float(rng.uniform(0.95, 1.08)),
         "sleeve": float(sleeve + rng.uniform(-0.05, 0.02)),
@@ -47,14 +53,9 @@ def sample_body(rng: np.random.Generator) -> Identity:
     return Identity(head.values, Body(values))
 
 
-def shoulder(identity: Identity) -> Floats:
-    """Where the arm hangs, (3,); the same on both sides."""
-    values = identity.values
-    return np.array([values["shoulder_w"], values["shoulder_y"] - 0.1, -0.45])
-
-
-def reach(identity: Identity, wrists: Floats, pole: Floats, palms: Floats) -> Floats:
-    """Joint angles that take the wrists to their places, by two-bone inverse kinematics.
+def reach(wrists: Floats, pole: Floats, palms: Floats) -> Floats:
+    """Joint angles that take a middling person's wrists to their places, by two-bone inverse
+    kinematics; another person's come near them.
 
     Args:
         wrists: (F, 2, 3); places out of reach are drawn nearer.
@@ -64,9 +65,8 @@ def reach(identity: Identity, wrists: Floats, pole: Floats, palms: Floats) -> Fl
     Returns:
         (F, 10) float32, in the order of ``parameters.ARMS``.
     """
-    body = _body(identity).values
-    upper, fore = body["upper_arm"], body["forearm"]
-    line = wrists - shoulder(identity)
+    upper, fore = UPPER_ARM, FOREARM
+    line = wrists - SHOULDER
     distance = np.linalg.norm(line, axis=-1, keepdims=True)
     towards = line / np.maximum(distance, 1e-6)
     distance = np.clip(distance, abs(upper - fore) + 0.6, _STRETCH * (upper + fore))
@@ -93,21 +93,14 @@ def sample_body_poses(rng: np.random.Generator, frames: int) -> Floats:
     """Independent frames of an upper body, (frames, 26) float32.
 
     Heads are posed as :func:`~motion_lab.data.synthetic.motion.sample_poses` does; hands are
-    anywhere in the gesture space of somebody of random build.
+    anywhere in the gesture space.
     """
-    somebody = sample_body(rng)
     wrists = rng.uniform(SPACE[:, 0], SPACE[:, 1], (frames, 2, 3))
     palms = rng.uniform(-0.3, 1.8, (frames, 2))
-    arms = reach(somebody, wrists, sample_pole(rng), palms)
+    arms = reach(wrists, sample_pole(rng), palms)
     return np.concatenate([sample_poses(rng, frames), arms], axis=1)
 
 
 def sample_pole(rng: np.random.Generator) -> Floats:
     """Where somebody's elbows point, (3,): outwards, down and back."""
     return np.array([rng.uniform(0.4, 1.1), -1.0, rng.uniform(-0.8, -0.3)])
-
-
-def _body(identity: Identity) -> Body:
-    if identity.body is None:
-        raise ValueError("identity must have a body, as sample_body gives it")
-    return identity.body

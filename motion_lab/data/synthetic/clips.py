@@ -49,4 +49,4 @@ def talking_clip(rng: np.random.Generator, text: str | None = None, world: World
     speech = speak(
         text, voice=voice, rate=int(rng.integers(140, 190)), pitch=int(rng.integers(30, 70))
     )
-    return Clip(identity, world.talk(speech, identity, rng), speech.wave, text)
+    return Clip(identity, world.talk(speech, rng), speech.wave, text)

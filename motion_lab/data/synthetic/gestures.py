@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from motion_lab.data.synthetic.bodies import SPACE, Floats, reach, sample_pole
-from motion_lab.data.synthetic.identity import Identity
 from motion_lab.data.synthetic.motion import minimum_jerk, smooth_noise
 from motion_lab.data.synthetic.prosody import accents_of, loudness
 from motion_lab.data.synthetic.speech import SILENCE, Speech
@@ -27,24 +26,17 @@ _CENTRE = np.array([(0.8, 2.3), (-5.0, -3.4), (1.9, 3.0)])
 """(3, 2): where in the gesture space somebody's gestures are centred, least and greatest."""
 
 
-def gesturing_motion(
-    speech: Speech, identity: Identity, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def gesturing_motion(speech: Speech, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """The whole motion of an upper body saying `speech`, (frames, 26) at 25 frames a second.
 
     The head's 16 numbers are those of `talking_motion`, the arms' ten those of `gestures`. `rng`
     draws the speaker's style and every chance event; the same state gives the same motion.
-
-    Raises:
-        ValueError: the identity has no body.
     """
     head = talking_motion(speech, rng)
-    return np.concatenate([head, gestures(speech, identity, rng)], axis=1)
+    return np.concatenate([head, gestures(speech, rng)], axis=1)
 
 
-def gestures(
-    speech: Speech, identity: Identity, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def gestures(speech: Speech, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """The arms of someone saying `speech`, (frames, 10) at 25 frames a second.
 
     Within a phrase one hand or both beat: up, then down and out so that the stroke ends on the
@@ -59,7 +51,7 @@ def gestures(
     for side in range(2):
         for axis in range(3):
             places[:, side, axis] += 0.035 * smooth_noise(rng, frames, 0.15, 0.6)
-    return reach(identity, places[..., :3], style.pole, places[..., 3])
+    return reach(places[..., :3], style.pole, places[..., 3])
 
 
 class _Style(NamedTuple):
