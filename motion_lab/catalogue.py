@@ -217,6 +217,13 @@ declare(
     "motion_lab.training.talking_heads:talking_bodies",
     summary="stage 2: synthetic upper bodies that speak and gesture, seen in the same way",
 )
+declare(
+    "datasets",
+    "pats",
+    "motion_lab.training.pats:pats",
+    summary="stage 2: gestures and voices of PATS, performed by synthetic upper bodies",
+    paper="Ahuja et al., Style transfer for co-speech gesture animation, ECCV 2020",
+)
 
 # metrics
 declare(

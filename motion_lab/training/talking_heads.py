@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from motion_lab.data.audio import SAMPLES_PER_FRAME
+from motion_lab.data.synthetic.identity import Identity
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import render
 from motion_lab.data.synthetic.sentences import random_sentence
 from motion_lab.data.synthetic.speech import SILENCE, Speech, placed, sample_voice, speak
 from motion_lab.data.synthetic.worlds import BODIES, HEADS, World, portrait_pose
 from motion_lab.data.video import FPS
-from motion_lab.files import whole_file
 from motion_lab.models.base_model import BaseModel
-from motion_lab.training.motion_data import Clip, MotionClips
+from motion_lab.training.motion_data import Clip, MotionClips, kept_clips
 
 
 def talking_heads(
@@ -89,15 +88,11 @@ def _clips(
     held_out: bool = False,
     silent: float = 0.0,
 ) -> list[Clip]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index:05d}.npz" for index in range(count)]
-    missing = [index for index, path in enumerate(paths) if not path.exists()]
-    for index in track(missing, f"Filming {folder.name} clips", disable=not missing):
+    def make(index: int) -> Clip:
         rng = np.random.default_rng([seed, held_out, index])
-        clip = film(rng, frames, base, world, held_out=held_out, silent=silent)
-        with whole_file(paths[index]) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, **clip._asdict())
-    return [Clip(**np.load(path)) for path in paths]
+        return film(rng, frames, base, world, held_out=held_out, silent=silent)
+
+    return kept_clips(folder, count, make)
 
 
 def film(
@@ -117,10 +112,15 @@ def film(
     if rng.random() < silent:
         speech = Speech(np.zeros_like(speech.wave), ((0.0, frames / FPS, SILENCE),))
     motion = world.talk(speech, rng)
+    return seen(base, world.sample(rng), motion, speech.wave)
+
+
+def seen(base: BaseModel, identity: Identity, motion: np.ndarray, wave: np.ndarray) -> Clip:
+    """The clip of somebody who moves (F, P) to a wave (640 F,), seen by the base model."""
     # The portrait comes first: the same person at rest.
     poses = np.concatenate([portrait_pose(motion), motion])
     pictures = render(
-        world.sample(rng), poses, base.image_size, threads=torch.get_num_threads()
+        identity, poses, base.image_size, threads=torch.get_num_threads(), channels=("image",)
     ).image
     device = next(base.parameters()).device
     features = []
@@ -130,7 +130,7 @@ def film(
             features.append(base.encode_motion(image).float().cpu())
     md = torch.cat(features).numpy()
     opening = motion[:, MOTION.index("jaw")].copy()
-    return Clip(speech.wave, md[1:] - md[0], md[0], opening, motion[:, : len(MOTION)])
+    return Clip(wave, md[1:] - md[0], md[0], opening, motion[:, : len(MOTION)])
 
 
 def speech_of_length(rng: np.random.Generator, frames: int, *, held_out: bool = False) -> Speech:

@@ -41,6 +41,8 @@ def test_component_conforms(kind, name, check, request):
     settings = SETTINGS.get((kind, name), {})
     if name in SPEECH_MODELS:
         settings = {"folder": str(request.getfixturevalue("speech_models")[name])}
+    if name == "pats":
+        settings = {"source": str(request.getfixturevalue("pats_folder")), "frames": 12}
     check(Subject(kind, {"name": name, **settings}))
 
 
