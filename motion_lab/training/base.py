@@ -24,7 +24,7 @@ from motion_lab.data.synthetic.pairs import (
     PairBank,
     build_pairs,
 )
-from motion_lab.data.synthetic.parameters import BODY_REGIONS
+from motion_lab.data.synthetic.parameters import BODY_REGIONS, MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
 from motion_lab.data.synthetic.worlds import WORLDS
 from motion_lab.errors import UsageError
@@ -36,7 +36,8 @@ from motion_lab.training.augment import disturb, texture_pairs
 from motion_lab.training.critic import PatchCritic, adversarial_losses
 
 LOSSES = {
-    "parameters": "the change of the motion parameters, read linearly off the deviation",
+    "parameters": "the change of the head's parameters and of the arms' places in the frame, read "
+    "linearly off the deviation",
     "places": "where the motion encoder finds eyes and mouth, against the landmarks",
     "flow": "displacement against the true one, pixels of a 64-pixel frame",
     "mask": "what is kept of the warped source against what the source shows",
@@ -105,7 +106,8 @@ class BaseTask:
         self.reads_motion = "motion_encoder" not in data.frozen
         world = WORLDS[data.world]
         self.depth_span = world.depth
-        self.probe = nn.Linear(self.model.motion_size, len(world.motion)).to(device)
+        told = len(MOTION) + 2 * (len(world.landmarks) - len(LANDMARK_NAMES))
+        self.probe = nn.Linear(self.model.motion_size, told).to(device)
         self.critic = PatchCritic().to(device) if "critic" in self.weights else None
         self.perceptual = self._perceptual(data.perceptual)
         folder = Path(data.folder)
@@ -118,7 +120,12 @@ class BaseTask:
             )
         )
         # A turn of the head in radians and an open jaw in its own unit are to count alike.
-        spread = torch.from_numpy(self.bank.motion.std((0, 1)))
+        spread = torch.from_numpy(
+            np.append(
+                self.bank.motion[..., : len(MOTION)].std((0, 1)),
+                self.bank.landmarks[..., len(LANDMARK_NAMES) :, :].std((0, 1, 2)),
+            )
+        )
         self.spread = spread.clamp(min=1e-6).to(device)  # few heads may never press their lips
         weight = torch.ones(len(BODY_REGIONS))
         for name, value in data.region_weights.items():
@@ -310,7 +317,7 @@ def draw(
     displacement = bank.displacement[group, person, pair].astype(np.float32)
     visible = bank.visible[group, person, pair].astype(np.float32) / 255
     displacement[rest], visible[rest] = 0, 1
-    motion = bank.motion[group, driving] - bank.motion[group, source]
+    motion = _told(bank, group, person, driving) - _told(bank, group, person, source)
     return {
         "source": _image(bank.frames[group, person, source]),
         "target": _image(bank.frames[group, person, driving]),
@@ -323,6 +330,15 @@ def draw(
         "places": _places(bank.landmarks[group, person, source]),
         "driver_places": _places(bank.landmarks[group, driver, driving]),
     }
+
+
+def _told(bank: PairBank, group: np.ndarray, person: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """What motion features are to tell of frames, (B, R): the head's parameters, and where in the
+    frame a body's arms are, which says more about a picture than the angles of their joints.
+    """
+    head = bank.motion[group, frame][:, : len(MOTION)]
+    arms = bank.landmarks[group, person, frame][:, len(LANDMARK_NAMES) :]
+    return np.concatenate([head, arms.reshape(len(head), -1)], axis=1)
 
 
 def _image(frames: np.ndarray) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.configs.schema import COMPONENTS
 from motion_lab.data.synthetic.pairs import build_pairs
-from motion_lab.data.synthetic.parameters import BODY_MOTION, MOTION
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.errors import UsageError
 from motion_lab.models.weights import save_weights
 from motion_lab.training.base import LOSSES, BaseTask, draw
@@ -326,7 +326,8 @@ def test_bodies_train_by_all_that_is_known_of_them(tmp_path):
         "training.losses={parameters: 1, places: 1, flow: 1, depth: 1, image: 1}",
         WINDOWS[:-1] + ", face: 0.385}",
     )
-    assert task.probe.out_features == len(BODY_MOTION)
+    # the head's parameters, then x and y of shoulders, elbows, wrists and hands
+    assert task.batch(0)["motion"].shape[1] == task.probe.out_features == len(MOTION) + 16
     total, found = task.loss(task.batch(0), 0)
     assert set(found) == {"parameters", "places", "flow", "depth", "image"}
     assert torch.isfinite(total)
