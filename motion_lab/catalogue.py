@@ -367,3 +367,21 @@ declare(
     "motion_lab.evaluation.metrics.gestures:BasLab",
     summary="beats of motion and speech, by the shipped points",
 )
+declare(
+    "metrics",
+    "fgd[flow]",
+    "motion_lab.evaluation.metrics.flow_gestures:FgdFlow",
+    summary="Fréchet distance of motion, by optical flow; for bodies",
+)
+declare(
+    "metrics",
+    "div[flow]",
+    "motion_lab.evaluation.metrics.flow_gestures:DivFlow",
+    summary="diversity of motion, by optical flow; for bodies",
+)
+declare(
+    "metrics",
+    "bas[flow]",
+    "motion_lab.evaluation.metrics.flow_gestures:BasFlow",
+    summary="beats of hands and speech, by optical flow; for bodies",
+)
