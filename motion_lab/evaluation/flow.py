@@ -5,6 +5,7 @@ Nothing here was trained, so nothing prefers the frames of one model or of one k
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import cv2
@@ -20,6 +21,8 @@ FASTEST = 0.05
 """Share of the pixels, the fastest, whose mean speed counts as that of the hands."""
 
 
+# One clip is looked at by several metrics in turn.
+@functools.lru_cache(maxsize=4)
 def optical_flow(frames: Tensor) -> NDArray[np.float32]:
     """Displacement from each frame to the next, by dense inverse search.
 
