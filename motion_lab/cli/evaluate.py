@@ -37,7 +37,7 @@ MetricSettings = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the group `evaluate`."""
     group = typer.Typer(no_args_is_help=True, help="Measure how good a model, or any video, is.")
-    for command in (base, portrait, motion, yardsticks, videos, compare):
+    for command in (base, portrait, motion, recordings, yardsticks, videos, compare):
         group.command(command.__name__)(command)
     app.add_typer(group, name="evaluate")
 
@@ -172,6 +172,37 @@ def motion(
         metrics=metric_specs(metrics, setting or []),
         steps=steps,
         guidance=guidance,
+    )
+
+
+def recordings(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="RECORDING…", help="Sound or video files of speech.")
+    ],
+    checkpoint: Checkpoint = "small",
+    seed: Seed = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly.")] = None,
+    json: Json = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+) -> None:
+    """How lips follow recorded voices, of which nobody knows the jaw, and whether minutes drift.
+
+    Each recording moves a held-out synthetic head; the mouth in the frames is held against the
+    loudness of the voice. Of recordings of three minutes and more, the last minute is compared
+    with the first, and the joins of the model's windows with the rest.
+
+    Example: `motion-lab evaluate recordings interview.mp3 --json scores.json`
+    """
+    import registry
+    from motion_lab.device import resolve_device
+    from motion_lab.evaluation.report import report_recordings
+
+    for path in plugin or []:
+        registry.load_plugin(path)
+    report_recordings(
+        checkpoint, files, seed, json, resolve_device(device), steps=steps, guidance=guidance
     )
 
 

@@ -109,7 +109,7 @@ def evaluate_motion(
             portrait, true = _film(speaker, base.image_size)
             made = _animate(base, model, portrait, speaker, index, samples, steps, guidance, batch)
             look = head_of if speaker.identity.body else _whole
-            rest, shown, *faces = (_face(locate(look(each))) for each in (portrait, true, *made))
+            rest, shown, *faces = (face_of(locate(look(each))) for each in (portrait, true, *made))
             hands, *made_hands = (
                 hand_speed(optical_flow(each)) if speaker.identity.body else np.zeros(0)
                 for each in (true, *made)
@@ -177,7 +177,8 @@ def _animate(
     ]
 
 
-def _face(seen: Landmarks) -> Face:
+def face_of(seen: Landmarks) -> Face:
+    """What the landmarks of a clip's frames say about its face."""
     points = seen.points.double().cpu()
     head = points[:, _HEAD].flatten(1) / face_scale(points).mean()
     return Face(mouth_opening(points).numpy(), head.numpy(), found(seen).cpu().numpy())

@@ -14,19 +14,29 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from motion_lab.data.audio import load_audio
 from motion_lab.data.portrait import load_image
 from motion_lab.data.synthetic.worlds import HEADS
 from motion_lab.evaluation.base import evaluate_base, yardsticks
 from motion_lab.evaluation.heads import EvalHeads, load_eval_heads
 from motion_lab.evaluation.inside import look_inside
-from motion_lab.evaluation.lab import landmarks
+from motion_lab.evaluation.lab import face, landmarks
 from motion_lab.evaluation.lab.weights import weights_file
 from motion_lab.evaluation.metrics import build_metrics
 from motion_lab.evaluation.motion import evaluate_motion
 from motion_lab.evaluation.portrait import POSES, evaluate_portrait
+from motion_lab.evaluation.recordings import (
+    LONG,
+    MINUTE,
+    follow,
+    over_minutes,
+    resting_head,
+    watch,
+)
 from motion_lab.evaluation.results import Result
 from motion_lab.evaluation.speakers import EvalSpeakers
 from motion_lab.files import whole_file
+from motion_lab.models.motion_model import MotionModel
 from motion_lab.models.weights import (
     BASE_FILE,
     MOTION_FILE,
@@ -107,6 +117,17 @@ _MOTION_MEANING = {
     "bas_true": "beat alignment of hands in the true frames",
     "bas_shuffled": "… with the sound of other sentences: chance",
     "face_found": "share of the frames that show a face",
+}
+_RECORDINGS_MEANING = {
+    "envelope_r": "correlation of the mouth seen with the voice's loudness",
+    "envelope_r_shuffled": "… with the loudness of other recordings",
+    "envelope_lag_frames": "frames by which the mouth comes late",
+    "drift": "last minute's mean off the first's, in its deviations, at most",
+    "liveliness": "movement in the last minute over that in the first",
+    "likeness_first": "cosine with the portrait, in the first minute",
+    "likeness_last": "… in the last",
+    "likeness_drift": "… by how much it fell, in the first minute's deviations",
+    "seam": "acceleration where windows join, over the 99th percentile elsewhere",
 }
 _MOTION_BETTER = {
     "jaw_r": "higher",
@@ -205,17 +226,8 @@ def report_motion(
         steps=steps,
         guidance=guidance,
     )
-    folder = resolve_checkpoint(checkpoint)
-    made = {
-        "checkpoint": checkpoint,
-        "base_sha256": fingerprint(folder / BASE_FILE),
-        "motion_sha256": fingerprint(folder / MOTION_FILE),
-        "steps": model.steps if steps is None else steps,
-        "guidance": model.guidance if guidance is None else guidance,
-        "device": str(device),
-        "counts": scores.pop("counts"),
-        "failed": scores.pop("failed"),
-    }
+    made = _made(checkpoint, model, steps, guidance, device)
+    made |= {"counts": scores.pop("counts"), "failed": scores.pop("failed")}
     protocol = {
         **speakers.protocol(),
         "samples": samples,
@@ -235,6 +247,78 @@ def report_motion(
     if output is not None:
         Result("motion", scores, protocol, made, better).write(output)
     return scores
+
+
+def report_recordings(
+    checkpoint: str,
+    recordings: Sequence[Path],
+    seed: int,
+    output: Path | None,
+    device: torch.device,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on recorded voices, each moving another held-out head.
+
+    Prints and returns the scores; those of long recordings are under their file's name.
+    """
+    base, model = load_base_model(checkpoint, device), load_motion_model(checkpoint, device)
+    waves = [load_audio(path) for path in recordings]
+    locate, embed = landmarks.load(device).track, face.load(device).embed
+    watched = []
+    for index, wave in enumerate(track(waves, "Evaluating", console=Console(stderr=True))):
+        portrait = resting_head(seed, index, base.image_size)
+        watched.append(
+            watch(
+                base,
+                model,
+                portrait,
+                wave,
+                locate,
+                embed,
+                steps=steps,
+                guidance=guidance,
+                seed=index,
+            )
+        )
+    scores: dict[str, Any] = follow(watched)
+    long: dict[str, dict[str, float]] = {}
+    for path, each in zip(recordings, watched, strict=True):
+        if len(each.face.opening) >= LONG * MINUTE:
+            for name, value in over_minutes(each, model.window).items():
+                long.setdefault(name, {})[path.name] = value
+    scores |= long
+    _print(f"{checkpoint} on {len(waves)} recordings", scores, _RECORDINGS_MEANING)
+    if output is not None:
+        made = _made(checkpoint, model, steps, guidance, device)
+        protocol = {
+            "recordings": {path.name: fingerprint(path) for path in recordings},
+            "seed": seed,
+            "size": base.image_size,
+            "landmarks": {"network": "lab", "sha256": fingerprint(weights_file("landmarks"))},
+            "likeness": {"network": "lab", "sha256": fingerprint(weights_file("face"))},
+        }
+        Result("recordings", scores, protocol, made, {"envelope_r": "higher"}).write(output)
+    return scores
+
+
+def _made(
+    checkpoint: str,
+    model: MotionModel,
+    steps: int | None,
+    guidance: float | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    folder = resolve_checkpoint(checkpoint)
+    return {
+        "checkpoint": checkpoint,
+        "base_sha256": fingerprint(folder / BASE_FILE),
+        "motion_sha256": fingerprint(folder / MOTION_FILE),
+        "steps": model.steps if steps is None else steps,
+        "guidance": model.guidance if guidance is None else guidance,
+        "device": str(device),
+    }
 
 
 def _print(title: str, scores: Mapping[str, Any], meanings: Mapping[str, str]) -> None:

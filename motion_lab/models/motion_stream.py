@@ -14,15 +14,16 @@ from motion_lab.models.motion_model import FRAME, MotionModel
 class MotionStream:
     """Motion of one portrait while its sound arrives, ``hop`` frames at a time.
 
-    A frame of motion depends on the sound up to ``look_ahead`` frames after the hop that it lies
-    in, never on how the sound was cut into pieces on its way. Frontend and extractors remember what
+    A frame of motion depends on the sound up to ``look_ahead`` frames after the hop that the next
+    frame lies in (`MotionModel.steady`), never on how the sound was cut into pieces on its way.
+    Frontend and extractors remember what
     they need of the past (`advance`; an extractor with a bounded window is shown that window
     again), so a minute costs the same however long the stream has been going on.
 
     Args:
         model: what moves the portrait; its frontend and extractors must be able to stream.
         source_motion: MD of the portrait, (1, M).
-        hop: frames drawn together. Motion is late by up to hop + look_ahead frames.
+        hop: frames drawn together. Motion is late by up to hop + look_ahead + 1 frames.
         look_ahead: frames of sound heard in advance, 0 or more.
         first, steps, guidance, past_guidance, generator: as of :meth:`MotionModel.generate`.
 
@@ -58,23 +59,42 @@ class MotionStream:
         self._generator = generator
         self._source, self._past = model.begin(source_motion, first)
         self._waiting = source_motion.new_zeros(1, 0)  # sound not drawn yet
+        self._last: Tensor | None = None  # the two frames drawn last, not steadied
         self._sounds: Any = None
         self._contexts: list[Any] = [None] * len(model.extractors)
 
     def hear(self, wave: Tensor) -> Tensor:
         """More sound, (1, T) at 16 kHz in [-1, 1] → the motion it settles, (1, F, M), F ≥ 0."""
+        return self._steady(self._draw(wave))
+
+    def finish(self) -> Tensor:
+        """The motion of what was heard and not yet given, (1, F, M); silence follows it."""
+        frames = -(-self._waiting.shape[1] // FRAME)
+        hops = -(-frames // self.hop)
+        missing = (hops * self.hop + self.look_ahead) * FRAME - self._waiting.shape[1]
+        drawn = self._draw(self._waiting.new_zeros(1, missing if hops else 0))[:, :frames]
+        motion = self._steady(drawn)
+        if self._last is None:
+            return motion
+        # As in `generate`, nothing moves after the last frame.
+        motion = torch.cat([motion, self._steady(self._last[:, 1:])], 1)
+        self._last = None
+        return motion
+
+    def _draw(self, wave: Tensor) -> Tensor:
         self._waiting = torch.cat([self._waiting, wave.to(self._waiting)], 1)
         drawn = [self._waiting.new_zeros(1, 0, self.model.motion_size)]
         while self._waiting.shape[1] >= (self.hop + self.look_ahead) * FRAME:
             drawn.append(self._advance())
         return torch.cat(drawn, 1)
 
-    def finish(self) -> Tensor:
-        """The motion of what was heard and not yet drawn, (1, F, M); silence follows it."""
-        frames = -(-self._waiting.shape[1] // FRAME)
-        hops = -(-frames // self.hop)
-        missing = (hops * self.hop + self.look_ahead) * FRAME - self._waiting.shape[1]
-        return self.hear(self._waiting.new_zeros(1, missing if hops else 0))[:, :frames]
+    def _steady(self, drawn: Tensor) -> Tensor:
+        """Frames drawn (1, F, M) → those steadied: from the one that waited on, but the last."""
+        if not drawn.shape[1]:
+            return drawn
+        known = torch.cat([drawn[:, :1] if self._last is None else self._last, drawn], 1)
+        self._last = known[:, -2:]
+        return self.model.steady(known)
 
     @torch.no_grad()
     def _advance(self) -> Tensor:

@@ -56,6 +56,22 @@ def test_the_right_eye_is_the_left_one_mirrored(details):
     torch.testing.assert_close(upper, upper.flip(3), rtol=0, atol=1e-5)
 
 
+class Black(torch.nn.Module):
+    """Takes everything away that the window shows."""
+
+    def forward(self, patch, warped, motion):
+        return -patch
+
+
+def test_at_256_pixels_a_window_shows_pixels_not_mixtures_of_them():
+    details = DetailWindows(motion_size=12)
+    details.mouth = details.eye = Black()
+    places = torch.tensor([[0.013, 0.507], [-0.421, -0.308], [0.503, -0.356]])
+    image = torch.rand(1, 3, 256, 256)
+    black = (details(image, image, places[None], torch.randn(1, 12)).abs() < 1e-4).all(1)
+    assert black.sum() == 72 * 72 + 2 * 48 * 40
+
+
 def test_it_learns_to_shut_an_eye():
     """Where the left lid is down in the motion, the left window shows skin, and nothing else."""
     torch.manual_seed(0)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from motion_lab import cli
-from motion_lab.configs.loading import as_dict, load_config
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, Frames, render
 from motion_lab.data.synthetic.sentences import OTHER_LANGUAGES
@@ -26,14 +25,9 @@ from motion_lab.evaluation.tracks import (
     fast_energy,
     pearson,
 )
-from motion_lab.models.base_model import BaseModel
-from motion_lab.models.motion_model import MotionModel
 from motion_lab.models.weights import (
     BASE_FILE,
-    MOTION_FILE,
     fingerprint,
-    motion_fingerprint,
-    save_weights,
 )
 
 SIZE = 8  # 3 · 8 · 8 numbers: room for 64 coordinates of two bytes
@@ -204,19 +198,8 @@ def test_only_what_is_fast_is_jitter(hertz, counts):
     assert fast_energy(np.tile(track, 2)) == pytest.approx(2 * fast_energy(track))
 
 
-def test_the_command_scores_a_checkpoint_and_says_how(tmp_path, capsys):
-    base = load_config("base", "tiny")
-    torch.manual_seed(0)
-    save_weights(tmp_path / BASE_FILE, BaseModel(**base.model), as_dict(base))
-    motion = load_config("motion", "tiny")
-    features = motion_fingerprint(tmp_path)
-    save_weights(
-        tmp_path / MOTION_FILE,
-        MotionModel(**motion.model),
-        as_dict(motion),
-        motion_features=features,
-    )
-    command = f"evaluate motion --checkpoint {tmp_path} --sentences 2 --seconds 2 --samples 1"
+def test_the_command_scores_a_checkpoint_and_says_how(untrained, tmp_path, capsys):
+    command = f"evaluate motion --checkpoint {untrained} --sentences 2 --seconds 2 --samples 1"
     settings = [
         "--metrics",
         "l1,psnr,akd[lab]",
@@ -235,7 +218,7 @@ def test_the_command_scores_a_checkpoint_and_says_how(tmp_path, capsys):
     assert result.evaluation == "motion"
     assert result.protocol["metrics"]["psnr"]["at most"] == 60
     assert result.protocol["landmarks"]["sha256"] == fingerprint(weights_file("landmarks"))
-    assert result.made["base_sha256"] == fingerprint(tmp_path / BASE_FILE)
+    assert result.made["base_sha256"] == fingerprint(untrained / BASE_FILE)
     assert (result.made["steps"], result.made["counts"]["l1"]["frames"]) == (2, 100)
     assert result.better["jaw_r"] == result.better["psnr"] == "higher"
     with pytest.raises(SystemExit) as stop:

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.errors import MotionLabError
 from motion_lab.models.motion_model import MotionModel
 
+HEAD = ("yaw", "pitch", "roll", "shift_x", "shift_y", "zoom")
 SMALL = {
     "motion_size": 6,
     "frontend": {"name": "log_mel", "mels": 12, "margin": 0},
@@ -160,6 +162,24 @@ def test_normalisation_whitens_and_is_undone() -> None:
     torch.testing.assert_close(lab.restore(white), deviations, atol=1e-3, rtol=1e-3)
     with pytest.raises(ValueError, match="do not vary"):
         lab.fit_normalisation(torch.ones(10, 6), torch.randn(5, 6))
+
+
+def test_a_head_is_steadied_and_lips_are_not() -> None:
+    """Features that are the head's parameters, one each, that shake from frame to frame."""
+    lab = model(motion_size=len(MOTION))
+    calm = torch.randn(2, 1, len(MOTION), generator=seeded())
+    shake = torch.randn(2, 1, len(MOTION), generator=seeded(1))
+    sign = torch.tensor([1.0, -1.0]).repeat(5)[:, None]
+    shaking = calm + sign * shake
+    assert torch.equal(lab.steady(shaking), shaking[:, 1:-1])  # nothing is known of the head
+    lab.readout.copy_(torch.eye(len(MOTION)))
+    lab.directions.copy_(torch.eye(len(MOTION)))
+    head = torch.tensor([name in (*HEAD, "smile", "brow_raise", "brow_frown") for name in MOTION])
+    steadied = lab.steady(shaking)
+    torch.testing.assert_close(steadied[..., head], calm[..., head].expand(-1, 8, -1))
+    assert torch.equal(steadied[..., ~head], shaking[:, 1:-1, ~head])
+    slow = torch.sin(2 * torch.pi * torch.arange(50) / 25)[None, :, None] * head  # 1 Hz
+    torch.testing.assert_close(lab.steady(slow), slow[:, 1:-1], rtol=0, atol=0.016)
 
 
 def test_training_shows_the_window_its_own_frames_of_audio() -> None:

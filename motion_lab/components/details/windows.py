@@ -17,8 +17,8 @@ from motion_lab.components.blocks import (
 from motion_lab.ops import grid_sample
 
 # Half the width and height of a window, where the frame spans -1 to 1: an open mouth; an eye with
-# its brow.
-MOUTH, EYE = (0.28, 0.28), (0.16, 0.18)
+# its brow. At 256² they are as many pixels as the networks have cells.
+MOUTH, EYE = (72 / 256, 72 / 256), (40 / 256, 48 / 256)
 
 
 class DetailWindows(nn.Module):
@@ -37,7 +37,7 @@ class DetailWindows(nn.Module):
         motion_size: int = 64,
         width: int = 16,
         mouth_size: tuple[int, int] = (72, 72),
-        eye_size: tuple[int, int] = (48, 48),
+        eye_size: tuple[int, int] = (48, 40),
     ) -> None:
         super().__init__()
         self.mouth_size, self.eye_size = mouth_size, eye_size
@@ -57,6 +57,7 @@ class DetailWindows(nn.Module):
             (self.eye, self.eye_size, EYE, left, left_motion),
             (self.eye, self.eye_size, mirrored, right, right_motion),
         ):
+            place = _snapped(place, size, half, image)
             window = _window(size, half, place)
             seen = (grid_sample(x, window, padding_mode="border") for x in (image, warped))
             _add(out, painter(*seen, motion), half, place)
@@ -107,6 +108,17 @@ def _fade(like: Tensor) -> Tensor:
     h, w = like.shape[-2:]
     edge = (1 - pixel_centres(h, w, like).abs()).mul(3).clamp(max=1)
     return (0.5 - 0.5 * torch.cos(torch.pi * edge)).prod(-1)
+
+
+def _snapped(
+    place: Tensor, cells: tuple[int, int], half: tuple[float, float], image: Tensor
+) -> Tensor:
+    """Places (B, 2) moved by less than a pixel, so that a window's first cell lies on a pixel: what
+    is drawn at a pixel's size reaches the frame without being interpolated."""
+    size = place.new_tensor([image.shape[-1], image.shape[-2]])
+    first = place - place.new_tensor([half[0] * (1 - 1 / cells[1]), half[1] * (1 - 1 / cells[0])])
+    pixel = ((first + 1) / 2 * size - 0.5).round()
+    return place + ((2 * pixel + 1) / size - 1 - first)
 
 
 def _window(size: tuple[int, int], half: tuple[float, float], place: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ BODY_MOTION = MOTION + ARMS
 HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
 """Which of them move the head as a whole."""
 
+SLOW = (*MOTION[HEAD_POSE], "smile", "brow_raise", "brow_frown")
+"""Which of them never change within a frame or two, as lips, lids and eyes do."""
+
 LIMITS = np.array(
     [
         (-1.2, 1.2), (-0.9, 0.9), (-0.9, 0.9), (-0.5, 0.5), (-0.5, 0.5), (-1.0, 1.0),
