@@ -158,6 +158,10 @@ class BaseDataConfig:
     motion, 0 to 1."""
     texture: float = 0.0
     """Share of pairs that get the texture of a photograph, 0 to 1."""
+    stills: str | None = None
+    """Folder of portraits of real people, which random smooth warps move."""
+    stills_share: float = 0.2
+    """Share of pairs that are such stills, if there are any, 0 to 1."""
     motion_from: int = 0
     """Step from which displacement is learned; before it, the motion encoder alone."""
     appearance_from: int = 0
@@ -184,7 +188,7 @@ class BaseDataConfig:
         for name in self.frozen:
             if name not in COMPONENTS:
                 raise ValueError(f"data.frozen: {name!r} is none of {', '.join(COMPONENTS)}")
-        for name in ("cross_identity", "wide", "texture"):
+        for name in ("cross_identity", "wide", "texture", "stills_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} must be in [0, 1], got {getattr(self, name)}")
         if self.perceptual is not None:

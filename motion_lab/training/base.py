@@ -34,6 +34,7 @@ from motion_lab.models.weights import load_base_model
 from motion_lab.training import losses
 from motion_lab.training.augment import disturb, texture_pairs
 from motion_lab.training.critic import PatchCritic, adversarial_losses
+from motion_lab.training.stills import load_stills, mix_in_stills
 
 LOSSES = {
     "parameters": "the change of the head's parameters and of the arms' places in the frame, read "
@@ -119,6 +120,8 @@ class BaseTask:
                 ("held_out", data.held_out_groups, data.seed + 1),
             )
         )
+        self.stills = load_stills(Path(data.stills), data.size) if data.stills else None
+        self.stills_share = data.stills_share
         # A turn of the head in radians and an open jaw in its own unit are to count alike.
         spread = torch.from_numpy(
             np.append(
@@ -173,6 +176,8 @@ class BaseTask:
         rng = np.random.default_rng([self.seed, step])
         batch = draw(self.bank, rng, self.batch_size, self.cross_identity, self.wide)
         texture_pairs(batch, rng, self.texture)
+        if self.stills is not None:
+            mix_in_stills(batch, self.stills, rng, self.stills_share)
         if self.reads_motion:
             batch["driver"] = disturb(batch["driver"], rng)
         return batch
@@ -183,17 +188,19 @@ class BaseTask:
             component.eval()  # or the running statistics would still move
         # One batch, as in BaseModel.forward, so that both are normalised alike.
         images = torch.cat([batch["source"], batch["driver"]])
+        known = batch["known"]
         found: dict[str, Tensor] = {}
         if "places" in self.weights:
             motion, places = self.model.motion_encoder.look(images)
-            found["places"] = F.l1_loss(
-                places, torch.cat([batch["places"], batch["driver_places"]])
-            )
+            truth = torch.cat([batch["places"], batch["driver_places"]])
+            both = known.repeat(2)
+            found["places"] = F.l1_loss(places[both], truth[both])
         else:
             motion = self.model.encode_motion(images)
         own, driving = motion.chunk(2)
         deviation = driving - own
-        found["parameters"] = F.mse_loss(self.probe(deviation), batch["motion"] / self.spread)
+        told = self.probe(deviation[known])
+        found["parameters"] = F.mse_loss(told, batch["motion"][known] / self.spread)
         if step >= self.motion_from:
             weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
             source = self.model.encode_source(batch["source"], own)
@@ -205,7 +212,8 @@ class BaseTask:
                 fields = self.model.motion_decoder(source.volume, source.depth, deviation)
             found |= self._geometry(fields, batch, weight)
             if "depth" in self.weights:
-                found["depth"] = self._depth(source.depth, batch["depth"], self.depth_span)
+                cues = [cue[known] for cue in source.depth]
+                found["depth"] = self._depth(cues, batch["depth"][known], self.depth_span)
         found = {name: value for name, value in found.items() if name in self.weights}
         total = sum((self.weights[name] * value for name, value in found.items()), torch.zeros(()))
         return total, found
@@ -329,6 +337,7 @@ def draw(
         "depth": torch.from_numpy(bank.depth[group, person, source].astype(np.float32)),
         "places": _places(bank.landmarks[group, person, source]),
         "driver_places": _places(bank.landmarks[group, driver, driving]),
+        "known": torch.ones(count, dtype=torch.bool),
     }
 
 
