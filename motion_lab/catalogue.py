@@ -211,6 +211,19 @@ declare(
     "motion_lab.training.talking_heads:talking_heads",
     summary="stage 2: synthetic heads that speak, seen through a base model's motion encoder",
 )
+declare(
+    "datasets",
+    "talking_bodies",
+    "motion_lab.training.talking_heads:talking_bodies",
+    summary="stage 2: synthetic upper bodies that speak and gesture, seen in the same way",
+)
+declare(
+    "datasets",
+    "pats",
+    "motion_lab.training.pats:pats",
+    summary="stage 2: gestures and voices of PATS, performed by synthetic upper bodies",
+    paper="Ahuja et al., Style transfer for co-speech gesture animation, ECCV 2020",
+)
 
 # metrics
 declare(
@@ -353,4 +366,22 @@ declare(
     "bas[lab]",
     "motion_lab.evaluation.metrics.gestures:BasLab",
     summary="beats of motion and speech, by the shipped points",
+)
+declare(
+    "metrics",
+    "fgd[flow]",
+    "motion_lab.evaluation.metrics.flow_gestures:FgdFlow",
+    summary="Fréchet distance of motion, by optical flow; for bodies",
+)
+declare(
+    "metrics",
+    "div[flow]",
+    "motion_lab.evaluation.metrics.flow_gestures:DivFlow",
+    summary="diversity of motion, by optical flow; for bodies",
+)
+declare(
+    "metrics",
+    "bas[flow]",
+    "motion_lab.evaluation.metrics.flow_gestures:BasFlow",
+    summary="beats of hands and speech, by optical flow; for bodies",
 )

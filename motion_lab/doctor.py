@@ -33,6 +33,7 @@ OPTIONAL = {
     "webdataset": ("webdataset", "train"),
     "torchmetrics": ("torchmetrics", "eval"),
     "matplotlib": ("matplotlib", "eval"),
+    "h5py": ("h5py", "pats"),
 }
 
 

@@ -1,5 +1,7 @@
-"""What all tests have: their shares of the work, and a last word on what could not run here."""
+"""What all tests have: their shares of the work, a last word on what could not run here, and a
+data set that tests of several folders read."""
 
+import csv
 import signal
 from collections import Counter
 
@@ -31,3 +33,36 @@ def pytest_terminal_summary(terminalreporter):
     )
     for (mark, reason), count in skipped.items():
         terminalreporter.write_line(f"{count} {mark} cases skipped: {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def pats_folder(tmp_path_factory):
+    """Three intervals of two speakers in the layout of PATS: noise, and a right hand that beats."""
+    h5py = pytest.importorskip("h5py")
+    import numpy as np
+
+    from motion_lab.data.audio import save_wav
+
+    root = tmp_path_factory.mktemp("pats")
+    rows = [("train", "bee", "100"), ("train", "noah", "200"), ("dev", "bee", "300")]
+    with (root / "cmu_intervals_df.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("dataset", "speaker", "interval_id", "delta_time"), *(
+            (*row, "2.0") for row in rows
+        )])  # fmt: skip
+    for index, (_, speaker, name) in enumerate(rows):
+        poses = np.zeros((30, 2, 52))
+        # neck at the origin; 200 pixels from shoulder to shoulder, forearms up in the picture
+        for arm, side in (((1, 2, 3), -1), ((4, 5, 6), 1)):
+            for joint, x, y in zip(arm, (100, 120, 90), (0, 190, 60), strict=True):
+                poses[:, 0, joint], poses[:, 1, joint] = side * x, y
+        poses[:, 1, 3] += 40 * np.sin(np.arange(30))
+        (root / "processed" / speaker).mkdir(parents=True, exist_ok=True)
+        with h5py.File(root / "processed" / speaker / f"{name}.h5", "w") as file:
+            file["pose/data"] = poses.reshape(30, 104)
+        folder = root / "raw" / f"{speaker}_cropped"
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = 0.2 * np.random.default_rng(index).standard_normal(32000)
+        save_wav(folder / f"{name}.mp3", noise.clip(-1, 1))  # FFmpeg looks inside, not at the name
+    with h5py.File(root / "missing_intervals.h5", "w") as file:
+        file["intervals"] = np.array(["999"], dtype=object)
+    return root

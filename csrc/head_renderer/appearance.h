@@ -213,8 +213,8 @@ HEAD_INLINE void teeth_surface(const Pose& P, vf x, vf z, vi lower, Surface& out
   out.region = splat_int(kMouthInterior);
 }
 
-HEAD_INLINE void body_surface(const Identity& I, V3 b, Surface& out) {
-  vf margin = cloth_margin(I, b);
+// Skin where `margin` is below 0, and cloth above it; gives where there is cloth.
+HEAD_INLINE vi dressed_surface(const Identity& I, V3 b, vf margin, Surface& out) {
   V3 skin = skin_tone(I, b);
   V3 one = rgb(I.cloth_red, I.cloth_green, I.cloth_blue),
      two = rgb(I.cloth2_red, I.cloth2_green, I.cloth2_blue);
@@ -239,7 +239,19 @@ HEAD_INLINE void body_surface(const Identity& I, V3 b, Surface& out) {
   out.specular = mix(splat(I.skin_spec), splat(0.03f), on);
   out.gloss = splat(16.f);
   out.wrap = splat(0.25f);
-  out.region = select(on > 0.5f, splat_int(kClothes), splat_int(kNeck));
+  return on > 0.5f;
+}
+
+HEAD_INLINE void body_surface(const Identity& I, V3 b, Surface& out) {
+  vi cloth = dressed_surface(I, b, cloth_margin(I, b), out);
+  out.region = select(cloth, splat_int(kClothes), splat_int(kNeck));
+}
+
+// A point of bone k in the bone's frame.
+HEAD_INLINE void bone_surface(const Pose& P, int k, V3 p, Surface& out) {
+  const bool hand = k % 3 == 2;
+  dressed_surface(*P.id, p, hand ? splat(-1.f) : sleeve_margin(*P.body, k % 3, p), out);
+  out.region = splat_int(hand ? kHands : kArms);
 }
 
 HEAD_INLINE V3 illuminate(const Identity& I, const Surface& s, V3 n, V3 view, vf occlusion) {

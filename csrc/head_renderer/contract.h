@@ -1,6 +1,6 @@
-// What the head renderer takes and gives. Lengths are in units of 100 mm in the head's own frame: x
-// to the viewer's right, y up, z towards the camera, the origin between the eyes. Colours are
-// linear, 0..1.
+// What the renderer of heads and upper bodies takes and gives. Lengths are in units of 100 mm in
+// the head's own frame: x to the viewer's right, y up, z towards the camera, the origin between the
+// eyes. Colours are linear, 0..1.
 #pragma once
 #include <cstdint>
 
@@ -59,15 +59,42 @@ struct Motion {
       blink_right, gaze_x, gaze_y, brow_raise, brow_frown;
 };
 
-// Labels of what a pixel shows, in the order of motion_lab.data.synthetic.parameters.REGIONS.
+// What an upper body has that a head has not; packed by name like Identity
+// (motion_lab/data/synthetic/bodies.py). sleeve: where it ends, 0 shoulder, 1 elbow, 2 wrist. view:
+// how much more the frame spans than a head's, from as much farther away; eye_height: of the frame,
+// from the top.
+#define MOTION_LAB_BODY(X) \
+  X(upper_arm) X(forearm) X(arm_r) X(hand) X(sleeve) X(waist) X(view) X(eye_height)
+
+struct Body {
+#define X(name) float name;
+  MOTION_LAB_BODY(X)
+#undef X
+};
+
+// Joint angles in radians; all zero hangs straight down, thumb forward.
+struct Arm {
+  float lift;   // sideways, away from the body
+  float swing;  // forwards
+  float twist;  // of the upper arm about itself: takes a bent forearm inwards
+  float elbow;  // bend
+  float palm;   // of the forearm about itself: turns the thumb inwards
+};
+
+// The viewer's left, then right; the order of motion_lab.data.synthetic.parameters.ARMS.
+struct Arms {
+  Arm side[2];
+};
+
+// Labels of what a pixel shows, in the order of motion_lab.data.synthetic.parameters.BODY_REGIONS.
 constexpr std::int32_t kBackground = 0, kSkin = 1, kEyes = 2, kBrows = 3, kLips = 4,
                        kMouthInterior = 5, kHair = 6, kEars = 7, kNeck = 8, kClothes = 9,
-                       kGlasses = 10;
+                       kGlasses = 10, kArms = 11, kHands = 12;
 
 // A point fixed to the head, named by its place on the neutral face: (x, y) of the front view.
 // kind: 0 face surface, 1 iris of the eye on the side of x, 2 upper / 3 lower edge of the eye
 // opening at x as a fraction of its half width, 4 upper / 5 lower inner edge of the lips at x as a
-// fraction of theirs.
+// fraction of theirs. 6: in bone x of the arms (see Pose::bone), y from its joint.
 struct Landmark {
   float x, y;
   std::int32_t kind;
@@ -76,6 +103,8 @@ struct Landmark {
 struct RenderJob {
   const Identity* identity;
   const Motion* motion;  // (frames)
+  const Body* body;      // or null, a head alone
+  const Arms* arms;      // (frames) of the body
   std::int64_t frames;
   int size, samples, threads;
   std::uint8_t* image;  // (frames, size, size, 3) or null
@@ -86,6 +115,8 @@ struct RenderJob {
 struct FlowJob {
   const Identity* identity;
   const Motion *driving, *source;  // (frames) each
+  const Body* body;                // or null
+  const Arms *driving_arms, *source_arms;
   std::int64_t frames;
   int size, threads;
   float* displacement;  // (frames, size, size, 2), normalised coordinates, x then y
@@ -95,6 +126,8 @@ struct FlowJob {
 struct LandmarkJob {
   const Identity* identity;
   const Motion* motion;
+  const Body* body;  // or null
+  const Arms* arms;
   std::int64_t frames;
   const Landmark* landmarks;
   int count;

@@ -1,4 +1,4 @@
-// Frames, flow and landmarks of procedural heads.
+// Frames, flow and landmarks of procedural heads and upper bodies.
 #include <algorithm>
 #include <vector>
 
@@ -7,6 +7,8 @@
 
 namespace motion_lab::head_renderer::cpu::MOTION_LAB_ISA {
 namespace {
+
+const Arms* frame_of(const Arms* arms, std::int64_t frame) { return arms ? arms + frame : nullptr; }
 
 struct Tile {
   vf x, y;  // pixel indices
@@ -145,7 +147,17 @@ HEAD_INLINE V3 carry(const Pose& P, const Pose& Q, const Hit& hit, vi& ok) {
     ok = ok & (~body | (dot(r, r) < 1e-5f));
     out = select(body, posed, out);
   }
+  if (P.body)
+    for (int k = 0; k < kBones; ++k)
+      out = select(hit.part == kBonePart + k, apply(Q.bone[k], unapply(P.bone[k], w)), out);
   return select(hit.part == kNothing, w, out);
+}
+
+// Parts that go over into each other: the bones of an arm share their joints.
+HEAD_INLINE vi limb_of(vi part) {
+  constexpr int kRight = kBonePart + kBones / 2;
+  return select(part >= kRight, splat_int(kRight),
+                select(part >= kBonePart, splat_int(kBonePart), part));
 }
 
 void flow_rows(const FlowJob& job, const Pose& P, const Pose& Q, std::int64_t frame, int row_begin,
@@ -175,7 +187,8 @@ void flow_rows(const FlowJob& job, const Pose& P, const Pose& Q, std::int64_t fr
       Hit seen;
       trace(Q, back, first_surface(Q, back), seen);
       V3 eye{there.x, there.y, there.z - Q.camera_z};
-      vi same = (seen.part == hit.part) & ok & (vabs(length(eye) - seen.distance) < kTolerance);
+      vi same = (limb_of(seen.part) == limb_of(hit.part)) & ok &
+                (vabs(length(eye) - seen.distance) < kTolerance);
       vi visible = select(solid, same, seen.part == kNothing);
       visible = visible & (sx > 0.f) & (sx < 1.f) & (sy > 0.f) & (sy < 1.f);
       each_lane(px, py, size, [&](int i, int lx, int ly) {
@@ -224,7 +237,8 @@ void render(const RenderJob& job) {
   std::vector<float> wall;
   if (job.image) wall = paint_background(*job.identity, job.size * job.samples, job.threads);
   std::vector<Pose> poses;
-  for (std::int64_t i = 0; i < job.frames; ++i) poses.emplace_back(*job.identity, job.motion[i]);
+  for (std::int64_t i = 0; i < job.frames; ++i)
+    poses.emplace_back(*job.identity, job.motion[i], job.body, frame_of(job.arms, i));
   for_bands(job.frames, job.size, job.threads, [&](std::int64_t frame, int begin, int end) {
     render_rows(job, poses[frame], wall, frame, begin, end);
   });
@@ -233,8 +247,8 @@ void render(const RenderJob& job) {
 void flow(const FlowJob& job) {
   std::vector<Pose> driving, source;
   for (std::int64_t i = 0; i < job.frames; ++i) {
-    driving.emplace_back(*job.identity, job.driving[i]);
-    source.emplace_back(*job.identity, job.source[i]);
+    driving.emplace_back(*job.identity, job.driving[i], job.body, frame_of(job.driving_arms, i));
+    source.emplace_back(*job.identity, job.source[i], job.body, frame_of(job.source_arms, i));
   }
   for_bands(job.frames, job.size, job.threads, [&](std::int64_t frame, int begin, int end) {
     flow_rows(job, driving[frame], source[frame], frame, begin, end);
@@ -242,21 +256,23 @@ void flow(const FlowJob& job) {
 }
 
 void landmarks(const LandmarkJob& job) {
-  const Pose neutral(*job.identity, Motion{});
+  const Pose neutral(*job.identity, Motion{}, nullptr, nullptr);
   std::vector<V3> marks;
   for (int k = 0; k < job.count; ++k) marks.push_back(landmark_point(neutral, job.landmarks[k]));
   for (std::int64_t f = 0; f < job.frames; ++f) {
-    const Pose P(*job.identity, job.motion[f]);
+    const Pose P(*job.identity, job.motion[f], job.body, frame_of(job.arms, f));
     for (int k = 0; k < job.count; ++k) {
       const Landmark& mark = job.landmarks[k];
-      V3 h;
-      if (mark.kind == 1) {
-        h = apply(P.gaze[mark.x > 0], {vf{}, vf{}, splat(job.identity->eye_r)});
+      V3 w;
+      if (mark.kind == 6) {
+        w = apply(P.bone[(int)mark.x], {vf{}, splat(-mark.y), vf{}});
+      } else if (mark.kind == 1) {
+        w = apply(P.head, apply(P.gaze[mark.x > 0], {vf{}, vf{}, splat(job.identity->eye_r)}));
       } else {
-        h = pose_face(P, marks[k]);
+        w = apply(P.head, pose_face(P, marks[k]));
       }
       vf x, y;
-      project(P, apply(P.head, h), x, y);
+      project(P, w, x, y);
       float* out = job.points + (f * job.count + k) * 2;
       out[0] = x[0];
       out[1] = y[0];

@@ -37,12 +37,33 @@ inline void turn_about(Rigid& r, F3 pivot) {
   r.t = {q[0], q[1], q[2]};
 }
 
+// b, then a.
+inline Rigid compose(const Rigid& a, const Rigid& b) {
+  Rigid out{};
+  const float t[3] = {b.t.x, b.t.y, b.t.z}, base[3] = {a.t.x, a.t.y, a.t.z};
+  float moved[3];
+  for (int i = 0; i < 3; ++i) {
+    const float* row = a.m + i * 3;
+    for (int j = 0; j < 3; ++j)
+      out.m[i * 3 + j] = row[0] * b.m[j] + row[1] * b.m[3 + j] + row[2] * b.m[6 + j];
+    moved[i] = row[0] * t[0] + row[1] * t[1] + row[2] * t[2] + base[i];
+  }
+  out.t = {moved[0], moved[1], moved[2]};
+  return out;
+}
+
+constexpr int kBones = 6;  // upper arm, forearm and hand of the left side, then of the right
+
 // Everything about one frame that does not depend on the pixel. Index 0: viewer's left, 1: right.
 struct Pose {
   const Identity* id;
   Motion motion;
   Rigid head, torso, gaze[2];
+  const Body* body;    // or null: then there are no bones
+  Rigid bone[kBones];  // to the world; a bone runs from its joint, the origin, down its own -y
   float camera_z, eye_plane, frame_width, zoom;
+  float eye_height;            // of the frame, from the top, at neutral
+  float front, back;           // no surface lies outside, in z
   float jaw;                   // how far the chin goes down
   float lip_drop;              // how far the middle of the lower lip goes down
   float lip_rise;              // how far the middle of the upper lip goes up
@@ -50,7 +71,8 @@ struct Pose {
   float reach;                 // radius of what encloses the head
   bool mouth_open;
 
-  Pose(const Identity& identity, const Motion& m) : id(&identity), motion(m) {
+  Pose(const Identity& identity, const Motion& m, const Body* shown, const Arms* arms)
+      : id(&identity), motion(m), body(shown) {
     const Identity& I = identity;
     head = compose_rotation(m.yaw, m.pitch, m.roll);
     turn_about(head, {0.f, -0.85f, -0.30f});
@@ -59,6 +81,17 @@ struct Pose {
     eye_plane = I.eye_z + I.eye_r;
     camera_z = eye_plane + I.camera;
     frame_width = 3.3f * I.scale;
+    eye_height = 0.42f;
+    front = 1.5f;
+    back = -1.7f;
+    if (body) {
+      camera_z = eye_plane + I.camera * body->view;
+      frame_width *= body->view;
+      eye_height = body->eye_height;
+      front = body->upper_arm + body->forearm + 2.f * body->hand;
+      back = -body->upper_arm;
+      pose_arms(*arms);
+    }
     zoom = std::exp(m.zoom);
     reach = 1.15f + I.hair * (I.hair_thick + I.hair_top + I.hair_wave);
     const float open = m.jaw < 0 ? 0 : m.jaw;
@@ -77,6 +110,28 @@ struct Pose {
       lid_lo[s] = lo * (1.f - b) + I.eye_close * lo * b;
       gaze[s] = compose_rotation(m.gaze_x, m.gaze_y, 0.f);
       gaze[s].t = {s ? I.eye_x : -I.eye_x, 0.f, I.eye_z};
+    }
+  }
+
+  // The bones hang from the torso, one from the other.
+  void pose_arms(const Arms& arms) {
+    auto joint = [](F3 at, float yaw, float pitch, float roll) {
+      Rigid r = compose_rotation(yaw, pitch, roll);
+      r.t = at;
+      return r;
+    };
+    for (int s = 0; s < 2; ++s) {
+      const float side = s ? 1.f : -1.f;
+      const Arm& a = arms.side[s];
+      const F3 here{0.f, 0.f, 0.f}, elbow{0.f, -body->upper_arm, 0.f},
+          wrist{0.f, -body->forearm, 0.f};
+      const F3 shoulder{side * id->shoulder_w, id->shoulder_y - 0.1f, -0.45f};
+      const Rigid raised = compose(torso, joint(shoulder, 0.f, 0.f, -side * a.lift));
+      const Rigid swung = compose(raised, joint(here, 0.f, a.swing, 0.f));
+      Rigid* b = bone + 3 * s;
+      b[0] = compose(swung, joint(here, -side * a.twist, 0.f, 0.f));
+      b[1] = compose(b[0], joint(elbow, 0.f, a.elbow, 0.f));
+      b[2] = compose(b[1], joint(wrist, -side * a.palm, 0.f, 0.f));
     }
   }
 };

@@ -1,35 +1,13 @@
 // The signed distance to a posed head: a smooth union of few primitives, mirrored in x.
 #pragma once
-#include "deform.h"
+#include "arms.h"
 
 namespace motion_lab::head_renderer::cpu::MOTION_LAB_ISA {
 
 // What a ray hits.
 constexpr std::int32_t kNothing = 0, kFacePart = 1, kEyeLeft = 2, kEyeRight = 3, kTeethUpper = 4,
-                       kTeethLower = 5, kTongue = 6, kHairPart = 7, kBodyPart = 8, kGlassesPart = 9;
-
-HEAD_INLINE vf ellipsoid(V3 p, F3 r) {
-  V3 a{p.x * (1.f / r.x), p.y * (1.f / r.y), p.z * (1.f / r.z)};
-  V3 b{a.x * (1.f / r.x), a.y * (1.f / r.y), a.z * (1.f / r.z)};
-  vf k0 = length(a), k1 = vsqrt(dot(b, b) + 1e-9f);
-  return k0 * (k0 - 1.f) / k1;
-}
-HEAD_INLINE vf capsule(V3 p, F3 a, F3 b, float ra, float rb) {
-  F3 d{b.x - a.x, b.y - a.y, b.z - a.z};
-  V3 q{p.x - a.x, p.y - a.y, p.z - a.z};
-  const float inv = 1.f / (d.x * d.x + d.y * d.y + d.z * d.z);
-  vf t = clamp01((q.x * d.x + q.y * d.y + q.z * d.z) * inv);
-  q = {q.x - t * d.x, q.y - t * d.y, q.z - t * d.z};
-  return length(q) - (ra + t * (rb - ra));
-}
-HEAD_INLINE vf join(vf a, vf b, float k) {  // smooth union (polynomial)
-  vf h = vmax(k - vabs(a - b), 0.f);
-  return vmin(a, b) - h * h * (0.25f / k);
-}
-HEAD_INLINE vf carve(vf a, vf b, float k) {  // a without b, smooth; b < 0 inside
-  vf h = vmax(k - vabs(a + b), 0.f);
-  return vmax(a, -b) + h * h * (0.25f / k);
-}
+                       kTeethLower = 5, kTongue = 6, kHairPart = 7, kBodyPart = 8, kGlassesPart = 9,
+                       kBonePart = 10;  // and the bones after the first
 
 HEAD_INLINE vf ear_distance(const Identity& I, V3 c) {
   const float s = I.ear_size, out = I.ear_out;
@@ -179,9 +157,9 @@ HEAD_INLINE vf teeth_distance(const Identity& I, V3 h, float bottom, float top) 
 // Distances to every group, for one packet of points. A group that is certainly farther than
 // another, for all lanes, is left at a bound: this changes no minimum.
 struct Distances {
-  vf face, eye, upper_teeth, lower_teeth, tongue, hair, body, glasses;
+  vf face, eye, upper_teeth, lower_teeth, tongue, hair, body, glasses, arms;
   V3 head_point, canonical, body_point;
-  vi right;
+  vi right, bone;  // which of the bones is nearest
   vf all;
 };
 
@@ -192,6 +170,8 @@ inline __attribute__((noinline)) void distances(const Pose& P, V3 w, Distances& 
   out.head_point = h;
   out.right = h.x > 0.f;
   out.eye = out.upper_teeth = out.lower_teeth = out.tongue = out.hair = out.glasses = splat(kFar);
+  out.arms = splat(kFar);
+  out.bone = vi{};
   out.body_point = body_of(P, w, h);
   // a capsule round the head; far from it, its distance will do
   V3 o{h.x, h.y - vmin(vmax(h.y, -0.42f - P.jaw), 0.1f), h.z + 0.12f};
@@ -232,11 +212,16 @@ inline __attribute__((noinline)) void distances(const Pose& P, V3 w, Distances& 
   vf above = w.y + 0.40f;  // the body's top
   if (any(above < d)) {
     out.body = body_distance(I, out.body_point);
+    if (P.body) out.body = join(out.body, waist_distance(*P.body, out.body_point), 0.4f);
     vf cloth = vmin(vmax(cloth_margin(I, out.body_point) * 1.5f + 0.5f, 0.f), 1.f);
     out.body = out.body - 0.028f * cloth;
     d = vmin(d, out.body);
   } else {
     out.body = above;
+  }
+  if (P.body) {
+    out.arms = arms_distance(P, w, out.bone);
+    d = vmin(d, out.arms);
   }
   out.all = d;
 }

@@ -4,8 +4,7 @@
 
 namespace motion_lab::head_renderer::cpu::MOTION_LAB_ISA {
 
-constexpr float kEyeHeight = 0.42f;   // of the frame, from the top, at neutral
-constexpr float kZoomHeight = 0.55f;  // what zoom keeps in place
+constexpr float kZoomHeight = 0.55f;  // of the frame, from the top: what zoom keeps in place
 
 struct Ray {
   V3 origin, direction;
@@ -16,7 +15,7 @@ HEAD_INLINE Ray ray_at(const Pose& P, vf x, vf y) {
   const Motion& m = P.motion;
   const float inv = 1.f / P.zoom;
   vf fx = (x - 0.5f - m.shift_x) * (inv * P.frame_width);
-  vf fy = kZoomHeight - kEyeHeight + (y - kZoomHeight - m.shift_y) * inv;
+  vf fy = kZoomHeight - P.eye_height + (y - kZoomHeight - m.shift_y) * inv;
   V3 d{fx, fy * -P.frame_width, splat(P.eye_plane - P.camera_z)};
   return {{vf{}, vf{}, splat(P.camera_z)}, normalize(d)};
 }
@@ -24,7 +23,7 @@ HEAD_INLINE void project(const Pose& P, V3 w, vf& x, vf& y) {
   const Motion& m = P.motion;
   vf k = (P.camera_z - P.eye_plane) / (P.camera_z - w.z) * (1.f / P.frame_width);
   x = 0.5f + m.shift_x + w.x * k * P.zoom;
-  y = kZoomHeight + m.shift_y + (kEyeHeight - kZoomHeight - w.y * k) * P.zoom;
+  y = kZoomHeight + m.shift_y + (P.eye_height - kZoomHeight - w.y * k) * P.zoom;
 }
 
 struct Hit {
@@ -49,6 +48,7 @@ HEAD_INLINE vi part_of(const Distances& d) {
   take(d.hair, splat_int(kHairPart));
   take(d.body, splat_int(kBodyPart));
   take(d.glasses, splat_int(kGlassesPart));
+  take(d.arms, kBonePart + d.bone);
   return part;
 }
 
@@ -58,10 +58,10 @@ constexpr float kRelax =
 
 // Where along a ray any surface can lie.
 HEAD_INLINE vf first_surface(const Pose& P, const Ray& ray) {
-  return (1.5f - P.camera_z) / ray.direction.z;
+  return (P.front - P.camera_z) / ray.direction.z;
 }
 HEAD_INLINE vf last_surface(const Pose& P, const Ray& ray) {
-  return (-1.7f - P.camera_z) / ray.direction.z;
+  return (P.back - P.camera_z) / ray.direction.z;
 }
 
 HEAD_INLINE void trace(const Pose& P, const Ray& ray, vf start, Hit& hit) {
@@ -160,6 +160,13 @@ HEAD_INLINE Surface surface_of(const Pose& P, const Hit& hit) {
          splat_int(kGlasses)};
     take(glasses, s);
   }
+  if (P.body)
+    for (int k = 0; k < kBones; ++k) {
+      vi bone = hit.part == kBonePart + k;
+      if (!any(bone)) continue;
+      bone_surface(P, k, unapply(P.bone[k], hit.point), s);
+      take(bone, s);
+    }
   return out;
 }
 

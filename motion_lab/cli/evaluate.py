@@ -110,6 +110,12 @@ def motion(
     synthetic: Annotated[
         bool, typer.Option("--synthetic", help="Evaluate on the held-out synthetic speakers.")
     ] = False,
+    bodies: Annotated[
+        bool,
+        typer.Option(
+            "--bodies", help="Upper bodies that gesture, for a model trained on bodies; not heads."
+        ),
+    ] = False,
     checkpoint: Checkpoint = "small",
     sentences: Annotated[
         int, typer.Option("--sentences", min=2, metavar="N", help="How many are spoken.")
@@ -128,7 +134,7 @@ def motion(
             "--metrics",
             metavar="NAME,NAME…",
             help="Which registered metrics to run as well, '' for none. By default those of the "
-            "paper's table IV.",
+            "paper's table IV, of bodies FGD, DIV and BAS by optical flow.",
         ),
     ] = None,
     setting: MetricSettings = None,
@@ -142,11 +148,13 @@ def motion(
 
     Everything is measured in the rendered frames, by a landmark network of its own: whether and
     when the mouth opens with the sounds, whether it shuts in silence, whether samples agree in the
-    lips and differ in the head, whether anything trembles.
+    lips and differ in the head, whether anything trembles. With --bodies also whether hands beat
+    time to what is stressed.
 
     Example: `motion-lab evaluate motion --synthetic --checkpoint runs/talk --json scores.json`
     """
     import registry
+    from motion_lab.data.synthetic.worlds import BODIES, HEADS
     from motion_lab.device import resolve_device
     from motion_lab.evaluation.metrics import metric_specs
     from motion_lab.evaluation.report import report_motion
@@ -157,7 +165,7 @@ def motion(
         registry.load_plugin(path)
     report_motion(
         checkpoint,
-        EvalSpeakers(sentences, seconds, seed),
+        EvalSpeakers(sentences, seconds, seed, BODIES if bodies else HEADS),
         json,
         resolve_device(device),
         samples=samples,

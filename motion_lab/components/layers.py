@@ -1,12 +1,12 @@
-"""Depth layers as one coordinate: -1 at the tip of the nose, 1 behind the head."""
+"""Depth layers as one coordinate: -1 at the nearest point shown, 1 behind all that is shown."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# A head is about so deep, in the renderer's unit, from the tip of the nose: the volume's depth.
-_HEAD_DEPTH = 1.6
+HEAD_DEPTH = 1.6
+"""A head is about so deep, in the renderer's unit, from the tip of the nose."""
 
 
 def expected_layer(cue: Tensor) -> Tensor:
@@ -15,9 +15,12 @@ def expected_layer(cue: Tensor) -> Tensor:
     return (cue * layers[:, None, None]).sum(1, keepdim=True)
 
 
-def true_layer(depth: Tensor) -> Tensor:
-    """Where the renderer's depth (B, H, W), 0 in the background, lies: (B, 1, H, W) in [-1, 1]."""
-    head = depth > 0
-    nearest = depth.masked_fill(~head, torch.inf).amin((1, 2), keepdim=True)
-    layer = (2 * (depth - nearest) / _HEAD_DEPTH - 1).clamp(-1, 1).masked_fill(~head, 1.0)
+def true_layer(depth: Tensor, span: float = HEAD_DEPTH) -> Tensor:
+    """Where the renderer's depth (B, H, W), 0 in the background, lies: (B, 1, H, W) in [-1, 1].
+
+    ``span``: how deep the volume is, in the renderer's unit.
+    """
+    shown = depth > 0
+    nearest = depth.masked_fill(~shown, torch.inf).amin((1, 2), keepdim=True)
+    layer = (2 * (depth - nearest) / span - 1).clamp(-1, 1).masked_fill(~shown, 1.0)
     return layer.unsqueeze(1)

@@ -138,7 +138,7 @@ class MotionModelConfig:
 
 @dataclass
 class BaseDataConfig:
-    """What stage 1 is trained on: pairs of frames of synthetic heads, rendered once to disk."""
+    """What stage 1 is trained on: pairs of frames of synthetic people, rendered once to disk."""
 
     folder: str = MISSING
     """Where the rendered pairs are kept; made on the first run, reused by later ones."""
@@ -149,6 +149,8 @@ class BaseDataConfig:
     size: int = MISSING
     """Side in pixels of the rendered frames."""
     seed: int = 0
+    world: str = "heads"
+    """Who is rendered: heads, or bodies: upper bodies with arms."""
     cross_identity: float = MISSING
     """Share of pairs whose motion comes from another person's frame, 0 to 1."""
     wide: float = 0.0
@@ -156,6 +158,10 @@ class BaseDataConfig:
     motion, 0 to 1."""
     texture: float = 0.0
     """Share of pairs that get the texture of a photograph, 0 to 1."""
+    stills: str | None = None
+    """Folder of portraits of real people, which random smooth warps move."""
+    stills_share: float = 0.2
+    """Share of pairs that are such stills, if there are any, 0 to 1."""
     motion_from: int = 0
     """Step from which displacement is learned; before it, the motion encoder alone."""
     appearance_from: int = 0
@@ -171,16 +177,18 @@ class BaseDataConfig:
     """Components that keep their weights, such as motion_encoder, so that what was built on them
     (a motion model) goes on to fit."""
     region_weights: dict[str, float] = field(default_factory=dict)
-    """How much a pixel counts in the losses, by the region of the head; 1 where not named."""
+    """How much a pixel counts in the losses, by the region it shows; 1 where not named."""
 
     def check(self) -> None:
         """Raise ValueError, with its path, for a value that does not make sense."""
         for name in ("groups", "held_out_groups", "size"):
             _at_least("data", name, getattr(self, name), 1)
+        if self.world not in ("heads", "bodies"):
+            raise ValueError(f"data.world must be heads or bodies, got {self.world!r}")
         for name in self.frozen:
             if name not in COMPONENTS:
                 raise ValueError(f"data.frozen: {name!r} is none of {', '.join(COMPONENTS)}")
-        for name in ("cross_identity", "wide", "texture"):
+        for name in ("cross_identity", "wide", "texture", "stills_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} must be in [0, 1], got {getattr(self, name)}")
         if self.perceptual is not None:

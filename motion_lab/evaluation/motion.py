@@ -15,8 +15,11 @@ from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
 from motion_lab.data.synthetic.renderer import render as render_head
 from motion_lab.data.synthetic.speech import SILENCE, Speech
+from motion_lab.data.synthetic.worlds import portrait_pose
 from motion_lab.data.video import FPS
+from motion_lab.evaluation.arms import arm_scores, head_of
 from motion_lab.evaluation.clips import Clip
+from motion_lab.evaluation.flow import hand_speed, optical_flow
 from motion_lab.evaluation.lab.landmarks import Landmarks, face_scale, found, mouth_opening
 from motion_lab.evaluation.metrics import Metric, measure
 from motion_lab.evaluation.speakers import Speaker
@@ -47,12 +50,14 @@ class Face(NamedTuple):
 
 
 class _Take(NamedTuple):
-    """One sentence: who said what, the true frames' face, and those of the generated samples."""
+    """One sentence: who said what, face and hands of the true frames and of generated samples."""
 
     speaker: Speaker
     rest: float  # opening of the mouth in the portrait
     true: Face
     made: list[Face]
+    true_hands: np.ndarray  # (F - 1,), their speed; empty of a head alone
+    made_hands: list[np.ndarray]
 
 
 @torch.inference_mode()
@@ -90,8 +95,9 @@ def evaluate_motion(
         samples; div: standard deviation of the head between them, in face sizes (neither of a
         single sample). jitter: power of what moves faster than 6 Hz over that in the true frames,
         the larger of jitter_head and jitter_mouth. face_found: share of the generated frames in
-        which there is a face to measure. The metrics' scores, their counts under "counts",
-        and under "failed" why one gave none.
+        which there is a face to measure. Of bodies, the face is that of their heads' part of the
+        frame, and there are the scores of :func:`motion_lab.evaluation.arms.arm_scores`. The
+        metrics' scores, their counts under "counts", and under "failed" why one gave none.
 
     Raises:
         UsageError: as the metrics do.
@@ -102,21 +108,32 @@ def evaluate_motion(
         for index, speaker in enumerate(speakers):
             portrait, true = _film(speaker, base.image_size)
             made = _animate(base, model, portrait, speaker, index, samples, steps, guidance, batch)
-            rest = face_of(locate(portrait)).opening.item()
-            faces = [face_of(locate(frames)) for frames in made]
-            takes.append(_Take(speaker, rest, face_of(locate(true)), faces))
+            look = head_of if speaker.identity.body else _whole
+            rest, shown, *faces = (face_of(locate(look(each))) for each in (portrait, true, *made))
+            hands, *made_hands = (
+                hand_speed(optical_flow(each)) if speaker.identity.body else np.zeros(0)
+                for each in (true, *made)
+            )
+            opening = rest.opening.item()
+            takes.append(_Take(speaker, opening, shown, faces, hands, made_hands))
             wave = torch.from_numpy(speaker.speech.wave)
             yield Clip(made[0], wave), Clip(true, wave)
 
     measured = measure(metrics or {}, clips())
     scores: dict[str, Any] = _lips(takes) | _silence(takes) | _variety(takes) | _jitter(takes)
+    if any(take.speaker.identity.body for take in takes):
+        scores |= arm_scores(
+            [speed for take in takes for speed in take.made_hands],
+            [take.true_hands for take in takes],
+            [take.speaker.speech for take in takes],
+        )
     scores["face_found"] = float(np.mean([face.found for take in takes for face in take.made]))
     return scores | measured.values | {"counts": measured.counts, "failed": measured.failed}
 
 
 def _film(speaker: Speaker, size: int) -> tuple[Tensor, Tensor]:
     """The resting portrait (1, 3, S, S) and the true frames (F, 3, S, S), uint8."""
-    rest = np.zeros_like(speaker.motion[:1])
+    rest = portrait_pose(speaker.motion)
     frames = render_head(
         speaker.identity,
         np.concatenate([rest, speaker.motion]),
@@ -126,6 +143,10 @@ def _film(speaker: Speaker, size: int) -> tuple[Tensor, Tensor]:
     ).image
     pictures = torch.from_numpy(frames).movedim(-1, 1)
     return pictures[:1], pictures[1:]
+
+
+def _whole(frames: Tensor) -> Tensor:
+    return frames
 
 
 def _animate(

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from motion_lab.data.audio import load_audio
 from motion_lab.data.portrait import load_image
+from motion_lab.data.synthetic.worlds import HEADS
 from motion_lab.evaluation.base import evaluate_base, yardsticks
 from motion_lab.evaluation.heads import EvalHeads, load_eval_heads
 from motion_lab.evaluation.inside import look_inside
@@ -48,6 +49,9 @@ from registry import METRICS
 
 TABLE_METRICS = ("fid[lab]", "fvd[lab]", "div[lab]", "tgd", "lse[lab]")
 """The columns of the paper's table IV, measured by what ships."""
+
+BODY_METRICS = ("fgd[flow]", "div[flow]", "bas[flow]")
+"""What is measured of bodies: how they gesture."""
 
 _SHOWN = 6
 """People on the sheet of `evaluate base --pictures`."""
@@ -107,6 +111,11 @@ _MOTION_MEANING = {
     "jitter": "power faster than 6 Hz, over that of the true frames: the larger of",
     "jitter_head": "… the head",
     "jitter_mouth": "… the mouth",
+    "strokes": "how much faster hands are just before stressed vowels than on them",
+    "strokes_true": "… in the true frames",
+    "strokes_shuffled": "… with the vowels of other sentences: chance",
+    "bas_true": "beat alignment of hands in the true frames",
+    "bas_shuffled": "… with the sound of other sentences: chance",
     "face_found": "share of the frames that show a face",
 }
 _RECORDINGS_MEANING = {
@@ -128,6 +137,7 @@ _MOTION_BETTER = {
     "jitter": "lower",
     "jitter_head": "lower",
     "jitter_mouth": "lower",
+    "strokes": "higher",
 }
 
 
@@ -199,11 +209,13 @@ def report_motion(
 
     Args:
         samples: how often each sentence is generated, from different noise.
-        metrics: registered metrics to run as well; None for :data:`TABLE_METRICS`.
+        metrics: registered metrics to run as well; None for :data:`TABLE_METRICS`, or of bodies
+            :data:`BODY_METRICS`.
         output: a JSON file to write, with the scores and how they were made.
     """
     base, model = load_base_model(checkpoint, device), load_motion_model(checkpoint, device)
-    built = build_metrics(TABLE_METRICS if metrics is None else metrics, device)
+    usual = TABLE_METRICS if speakers.world is HEADS else BODY_METRICS
+    built = build_metrics(usual if metrics is None else metrics, device)
     scores = evaluate_motion(
         base,
         model,
@@ -223,7 +235,8 @@ def report_motion(
         "landmarks": {"network": "lab", "sha256": fingerprint(weights_file("landmarks"))},
         "metrics": {name: metric.protocol() for name, metric in built.items()},
     }
-    better, meaning = dict(_MOTION_BETTER), dict(_MOTION_MEANING)
+    better = {name: way for name, way in _MOTION_BETTER.items() if name in scores}
+    meaning = dict(_MOTION_MEANING)
     for name, metric in built.items():
         better |= metric.scores
         summary = METRICS.entry(name).summary

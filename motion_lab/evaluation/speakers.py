@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from motion_lab.data.audio import SAMPLES_PER_FRAME
-from motion_lab.data.synthetic.identity import Identity, sample_identity
+from motion_lab.data.synthetic.identity import Identity
 from motion_lab.data.synthetic.sentences import OTHER_LANGUAGES, random_sentence
 from motion_lab.data.synthetic.speech import (
     HELD_OUT_VOICES,
@@ -18,7 +18,7 @@ from motion_lab.data.synthetic.speech import (
     sample_voice,
     speak,
 )
-from motion_lab.data.synthetic.visemes import talking_motion
+from motion_lab.data.synthetic.worlds import HEADS, World
 from motion_lab.data.video import FPS
 from motion_lab.errors import UsageError
 
@@ -33,12 +33,14 @@ class Speaker(NamedTuple):
     language: str  # espeak-ng's code
     identity: Identity
     speech: Speech  # of 640 F samples
-    motion: np.ndarray  # (F, 16), data.synthetic.parameters.MOTION
+    motion: np.ndarray  # (F, 16), data.synthetic.parameters.MOTION; of a body (F, 26)
 
 
 @dataclass(frozen=True)
 class EvalSpeakers:
     """Held-out speakers, every other one in a language that training never speaks.
+
+    Heads, or with the world of bodies upper bodies that gesture.
 
     Speaker i depends on `seed`, `seconds` and i alone.
     """
@@ -46,6 +48,7 @@ class EvalSpeakers:
     sentences: int
     seconds: float
     seed: int
+    world: World = HEADS
 
     def __post_init__(self) -> None:
         if self.sentences < 2:
@@ -60,12 +63,13 @@ class EvalSpeakers:
         return (self.speaker(index) for index in range(self.sentences))
 
     def __str__(self) -> str:
-        return f"{self.sentences} sentences of {self.seconds:g} s, seed {self.seed}"
+        who = "" if self.world is HEADS else f" by {self.world.name}"
+        return f"{self.sentences} sentences{who} of {self.seconds:g} s, seed {self.seed}"
 
     def protocol(self) -> dict[str, Any]:
         """What defines the speakers, for results."""
         return {
-            "speakers": NAME,
+            "speakers": NAME if self.world is HEADS else f"{NAME}, {self.world.name}",
             "sentences": self.sentences,
             "seconds": self.seconds,
             "seed": self.seed,
@@ -75,7 +79,7 @@ class EvalSpeakers:
     def speaker(self, index: int) -> Speaker:
         """Speaker number `index`: silence, some sentences, silence."""
         rng = np.random.default_rng([_WORLD, self.seed, index])
-        identity = sample_identity(rng)
+        identity = self.world.sample(rng)
         voice: dict[str, Any] = sample_voice(rng, held_out=True)
         language = "en"
         if index % 2:
@@ -93,7 +97,7 @@ class EvalSpeakers:
         frames = round(self.seconds * FPS)
         # The lead differs, or clips would agree in when they begin whatever is said.
         speech = placed(speech, rng.uniform(0.2, 0.7), frames * SAMPLES_PER_FRAME)
-        return Speaker(language, identity, speech, talking_motion(speech, rng))
+        return Speaker(language, identity, speech, self.world.talk(speech, rng))
 
 
 def _sentence(rng: np.random.Generator, language: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import registry
 from motion_lab.components.blocks import resize
-from motion_lab.components.layers import expected_layer, true_layer
+from motion_lab.components.layers import HEAD_DEPTH, expected_layer, true_layer
 from motion_lab.components.protocols import MotionField
 from motion_lab.configs.schema import Config
 from motion_lab.data.synthetic.pairs import (
@@ -24,8 +24,9 @@ from motion_lab.data.synthetic.pairs import (
     PairBank,
     build_pairs,
 )
-from motion_lab.data.synthetic.parameters import MOTION
-from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, REGIONS
+from motion_lab.data.synthetic.parameters import BODY_REGIONS, MOTION
+from motion_lab.data.synthetic.renderer import LANDMARK_NAMES
+from motion_lab.data.synthetic.worlds import WORLDS
 from motion_lab.errors import UsageError
 from motion_lab.evaluation.metrics import psnr
 from motion_lab.models.base_model import BaseModel, image_plane
@@ -33,9 +34,11 @@ from motion_lab.models.weights import load_base_model
 from motion_lab.training import losses
 from motion_lab.training.augment import disturb, texture_pairs
 from motion_lab.training.critic import PatchCritic, adversarial_losses
+from motion_lab.training.stills import load_stills, mix_in_stills
 
 LOSSES = {
-    "parameters": "the change of the motion parameters, read linearly off the deviation",
+    "parameters": "the change of the head's parameters and of the arms' places in the frame, read "
+    "linearly off the deviation",
     "places": "where the motion encoder finds eyes and mouth, against the landmarks",
     "flow": "displacement against the true one, pixels of a 64-pixel frame",
     "mask": "what is kept of the warped source against what the source shows",
@@ -50,7 +53,8 @@ LOSSES = {
 }
 """What `training.losses` can weigh; one that is not named there is not computed."""
 
-# Where an encoder that searches the frame is to find mouth, left and right eye: means of landmarks.
+# Where an encoder that searches the frame is to find mouth, left and right eye: means of landmarks,
+# of which every world has a head's first.
 _PLACES = [
     [LANDMARK_NAMES.index(name) for name in names]
     for names in (
@@ -101,21 +105,34 @@ class BaseTask:
         self.frozen = [self._frozen(name) for name in data.frozen]
         # One that is finished would only give noise to those that learn to follow it.
         self.reads_motion = "motion_encoder" not in data.frozen
-        self.probe = nn.Linear(self.model.motion_size, len(MOTION)).to(device)
+        world = WORLDS[data.world]
+        self.depth_span = world.depth
+        told = len(MOTION) + 2 * (len(world.landmarks) - len(LANDMARK_NAMES))
+        self.probe = nn.Linear(self.model.motion_size, told).to(device)
         self.critic = PatchCritic().to(device) if "critic" in self.weights else None
         self.perceptual = self._perceptual(data.perceptual)
         folder = Path(data.folder)
         threads = torch.get_num_threads()
-        self.bank = build_pairs(folder / "train", data.groups, data.size, data.seed, threads)
-        self.held_out = build_pairs(
-            folder / "held_out", data.held_out_groups, data.size, data.seed + 1, threads
+        self.bank, self.held_out = (
+            build_pairs(folder / part, groups, data.size, seed, threads, world)
+            for part, groups, seed in (
+                ("train", data.groups, data.seed),
+                ("held_out", data.held_out_groups, data.seed + 1),
+            )
         )
+        self.stills = load_stills(Path(data.stills), data.size) if data.stills else None
+        self.stills_share = data.stills_share
         # A turn of the head in radians and an open jaw in its own unit are to count alike.
-        spread = torch.from_numpy(self.bank.motion.std((0, 1)))
+        spread = torch.from_numpy(
+            np.append(
+                self.bank.motion[..., : len(MOTION)].std((0, 1)),
+                self.bank.landmarks[..., len(LANDMARK_NAMES) :, :].std((0, 1, 2)),
+            )
+        )
         self.spread = spread.clamp(min=1e-6).to(device)  # few heads may never press their lips
-        weight = torch.ones(len(REGIONS))
+        weight = torch.ones(len(BODY_REGIONS))
         for name, value in data.region_weights.items():
-            weight[REGIONS.index(name)] = value
+            weight[BODY_REGIONS.index(name)] = value
         self.region_weight = weight.to(device)
 
     def _frozen(self, name: str) -> nn.Module:
@@ -159,6 +176,8 @@ class BaseTask:
         rng = np.random.default_rng([self.seed, step])
         batch = draw(self.bank, rng, self.batch_size, self.cross_identity, self.wide)
         texture_pairs(batch, rng, self.texture)
+        if self.stills is not None:
+            mix_in_stills(batch, self.stills, rng, self.stills_share)
         if self.reads_motion:
             batch["driver"] = disturb(batch["driver"], rng)
         return batch
@@ -169,17 +188,19 @@ class BaseTask:
             component.eval()  # or the running statistics would still move
         # One batch, as in BaseModel.forward, so that both are normalised alike.
         images = torch.cat([batch["source"], batch["driver"]])
+        known = batch["known"]
         found: dict[str, Tensor] = {}
         if "places" in self.weights:
             motion, places = self.model.motion_encoder.look(images)
-            found["places"] = F.l1_loss(
-                places, torch.cat([batch["places"], batch["driver_places"]])
-            )
+            truth = torch.cat([batch["places"], batch["driver_places"]])
+            both = known.repeat(2)
+            found["places"] = F.l1_loss(places[both], truth[both])
         else:
             motion = self.model.encode_motion(images)
         own, driving = motion.chunk(2)
         deviation = driving - own
-        found["parameters"] = F.mse_loss(self.probe(deviation), batch["motion"] / self.spread)
+        told = self.probe(deviation[known])
+        found["parameters"] = F.mse_loss(told, batch["motion"][known] / self.spread)
         if step >= self.motion_from:
             weight = self.region_weight[batch["regions"].long()].unsqueeze(1)
             source = self.model.encode_source(batch["source"], own)
@@ -191,7 +212,8 @@ class BaseTask:
                 fields = self.model.motion_decoder(source.volume, source.depth, deviation)
             found |= self._geometry(fields, batch, weight)
             if "depth" in self.weights:
-                found["depth"] = self._depth(source.depth, batch["depth"])
+                cues = [cue[known] for cue in source.depth]
+                found["depth"] = self._depth(cues, batch["depth"][known], self.depth_span)
         found = {name: value for name, value in found.items() if name in self.weights}
         total = sum((self.weights[name] * value for name, value in found.items()), torch.zeros(()))
         return total, found
@@ -220,8 +242,8 @@ class BaseTask:
         return {"flow": flow, "mask": mask}
 
     @staticmethod
-    def _depth(cues: list[Tensor], depth: Tensor) -> Tensor:
-        truth = true_layer(depth)
+    def _depth(cues: list[Tensor], depth: Tensor, span: float = HEAD_DEPTH) -> Tensor:
+        truth = true_layer(depth, span)
         total = depth.new_zeros(())
         for cue in cues:
             total = total + F.l1_loss(expected_layer(cue), resize(truth, cue.shape[-2:]))
@@ -303,7 +325,7 @@ def draw(
     displacement = bank.displacement[group, person, pair].astype(np.float32)
     visible = bank.visible[group, person, pair].astype(np.float32) / 255
     displacement[rest], visible[rest] = 0, 1
-    motion = bank.motion[group, driving] - bank.motion[group, source]
+    motion = _told(bank, group, person, driving) - _told(bank, group, person, source)
     return {
         "source": _image(bank.frames[group, person, source]),
         "target": _image(bank.frames[group, person, driving]),
@@ -315,7 +337,17 @@ def draw(
         "depth": torch.from_numpy(bank.depth[group, person, source].astype(np.float32)),
         "places": _places(bank.landmarks[group, person, source]),
         "driver_places": _places(bank.landmarks[group, driver, driving]),
+        "known": torch.ones(count, dtype=torch.bool),
     }
+
+
+def _told(bank: PairBank, group: np.ndarray, person: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """What motion features are to tell of frames, (B, R): the head's parameters, and where in the
+    frame a body's arms are, which says more about a picture than the angles of their joints.
+    """
+    head = bank.motion[group, frame][:, : len(MOTION)]
+    arms = bank.landmarks[group, person, frame][:, len(LANDMARK_NAMES) :]
+    return np.concatenate([head, arms.reshape(len(head), -1)], axis=1)
 
 
 def _image(frames: np.ndarray) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from rich.progress import track
 
+from motion_lab.files import whole_file
 from motion_lab.models.base_model import BaseModel
 
 
@@ -27,6 +30,18 @@ class MotionClips(NamedTuple):
 
     train: list[Clip]
     held_out: list[Clip]
+
+
+def kept_clips(folder: Path, count: int, make: Callable[[int], Clip]) -> list[Clip]:
+    """Clips 0 to ``count``, those that are not kept in ``folder`` yet made and kept there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index:05d}.npz" for index in range(count)]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    for index in track(missing, f"Filming {folder.name} clips", disable=not missing):
+        clip = make(index)
+        with whole_file(paths[index]) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, **clip._asdict())
+    return [Clip(**np.load(path)) for path in paths]
 
 
 class MotionData(Protocol):

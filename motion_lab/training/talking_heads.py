@@ -1,4 +1,4 @@
-"""Synthetic heads that speak, seen through the motion encoder of a base model."""
+"""Synthetic heads and upper bodies that speak, seen through the motion encoder of a base model."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from motion_lab.data.audio import SAMPLES_PER_FRAME
-from motion_lab.data.synthetic.identity import sample_identity
+from motion_lab.data.synthetic.identity import Identity
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import render
 from motion_lab.data.synthetic.sentences import random_sentence
 from motion_lab.data.synthetic.speech import SILENCE, Speech, placed, sample_voice, speak
-from motion_lab.data.synthetic.visemes import talking_motion
+from motion_lab.data.synthetic.worlds import BODIES, HEADS, World, portrait_pose
 from motion_lab.data.video import FPS
-from motion_lab.files import whole_file
 from motion_lab.models.base_model import BaseModel
-from motion_lab.training.motion_data import Clip, MotionClips
+from motion_lab.training.motion_data import Clip, MotionClips, kept_clips
 
 
 def talking_heads(
@@ -42,10 +40,40 @@ def talking_heads(
         frames: length of every clip.
         silent: share of the clips to train on in which nobody speaks.
     """
-    kept = folder / f"talking_heads-seed{seed}-{frames}frames-silent{silent:g}"
+    return _talking(HEADS, base, folder, clips, held_out, frames, silent, seed)
+
+
+def talking_bodies(
+    base: BaseModel,
+    folder: Path,
+    clips: int = 240,
+    held_out: int = 16,
+    frames: int = 125,
+    silent: float = 0.0,
+    seed: int = 0,
+) -> MotionClips:
+    """Synthetic upper bodies that speak and gesture, seen through the motion encoder of `base`.
+
+    The portrait shows the arms as they are before the first word. All else as for
+    :func:`talking_heads`.
+    """
+    return _talking(BODIES, base, folder, clips, held_out, frames, silent, seed)
+
+
+def _talking(
+    world: World,
+    base: BaseModel,
+    folder: Path,
+    clips: int,
+    held_out: int,
+    frames: int,
+    silent: float,
+    seed: int,
+) -> MotionClips:
+    kept = folder / f"talking_{world.name}-seed{seed}-{frames}frames-silent{silent:g}"
     return MotionClips(
-        _clips(kept / "train", clips, seed, frames, base, silent=silent),
-        _clips(kept / "held_out", held_out, seed, frames, base, held_out=True),
+        _clips(kept / "train", clips, seed, frames, base, world, silent=silent),
+        _clips(kept / "held_out", held_out, seed, frames, base, world, held_out=True),
     )
 
 
@@ -55,25 +83,23 @@ def _clips(
     seed: int,
     frames: int,
     base: BaseModel,
+    world: World,
     *,
     held_out: bool = False,
     silent: float = 0.0,
 ) -> list[Clip]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index:05d}.npz" for index in range(count)]
-    missing = [index for index, path in enumerate(paths) if not path.exists()]
-    for index in track(missing, f"Filming {folder.name} clips", disable=not missing):
+    def make(index: int) -> Clip:
         rng = np.random.default_rng([seed, held_out, index])
-        clip = film(rng, frames, base, held_out=held_out, silent=silent)
-        with whole_file(paths[index]) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, **clip._asdict())
-    return [Clip(**np.load(path)) for path in paths]
+        return film(rng, frames, base, world, held_out=held_out, silent=silent)
+
+    return kept_clips(folder, count, make)
 
 
 def film(
     rng: np.random.Generator,
     frames: int,
     base: BaseModel,
+    world: World = HEADS,
     *,
     held_out: bool = False,
     silent: float = 0.0,
@@ -85,11 +111,16 @@ def film(
     speech = speech_of_length(rng, frames, held_out=held_out)
     if rng.random() < silent:
         speech = Speech(np.zeros_like(speech.wave), ((0.0, frames / FPS, SILENCE),))
-    motion = talking_motion(speech, rng)
+    motion = world.talk(speech, rng)
+    return seen(base, world.sample(rng), motion, speech.wave)
+
+
+def seen(base: BaseModel, identity: Identity, motion: np.ndarray, wave: np.ndarray) -> Clip:
+    """The clip of somebody who moves (F, P) to a wave (640 F,), seen by the base model."""
     # The portrait comes first: the same person at rest.
-    poses = np.concatenate([np.zeros_like(motion[:1]), motion])
+    poses = np.concatenate([portrait_pose(motion), motion])
     pictures = render(
-        sample_identity(rng), poses, base.image_size, threads=torch.get_num_threads()
+        identity, poses, base.image_size, threads=torch.get_num_threads(), channels=("image",)
     ).image
     device = next(base.parameters()).device
     features = []
@@ -99,7 +130,7 @@ def film(
             features.append(base.encode_motion(image).float().cpu())
     md = torch.cat(features).numpy()
     opening = motion[:, MOTION.index("jaw")].copy()
-    return Clip(speech.wave, md[1:] - md[0], md[0], opening, motion)
+    return Clip(wave, md[1:] - md[0], md[0], opening, motion[:, : len(MOTION)])
 
 
 def speech_of_length(rng: np.random.Generator, frames: int, *, held_out: bool = False) -> Speech:

@@ -7,7 +7,10 @@ import pytest
 import registry
 from motion_lab.conformance import CHECKED_KINDS, Subject, checks_for
 
-SETTINGS = {("datasets", "talking_heads"): {"clips": 2, "held_out": 1, "frames": 12}}
+SETTINGS = {
+    ("datasets", name): {"clips": 2, "held_out": 1, "frames": 12}
+    for name in ("talking_heads", "talking_bodies")
+}
 SPEECH_MODELS = ("wav2vec2", "hubert")  # their folders come from a fixture
 
 
@@ -38,6 +41,8 @@ def test_component_conforms(kind, name, check, request):
     settings = SETTINGS.get((kind, name), {})
     if name in SPEECH_MODELS:
         settings = {"folder": str(request.getfixturevalue("speech_models")[name])}
+    if name == "pats":
+        settings = {"source": str(request.getfixturevalue("pats_folder")), "frames": 12}
     check(Subject(kind, {"name": name, **settings}))
 
 

@@ -5,7 +5,9 @@ import pytest
 
 from motion_lab.data.synthetic import pairs
 from motion_lab.data.synthetic.pairs import FRAMES, PAIRS, build_pairs, sample_group
-from motion_lab.data.synthetic.parameters import HEAD_POSE, MOTION
+from motion_lab.data.synthetic.parameters import BODY_MOTION, BODY_REGIONS, HEAD_POSE, MOTION
+from motion_lab.data.synthetic.renderer import BODY_LANDMARK_NAMES
+from motion_lab.data.synthetic.worlds import BODIES
 from motion_lab.errors import UsageError
 
 
@@ -59,3 +61,15 @@ def test_a_bank_made_otherwise_is_refused(bank, tmp_path):
     build_pairs(tmp_path, groups=1, size=64, seed=0)
     with pytest.raises(UsageError, match="holds a bank made with"):
         build_pairs(tmp_path, groups=1, size=64, seed=1)
+
+
+def test_a_bank_of_bodies_has_arms_that_strokes_move(tmp_path):
+    bank = build_pairs(tmp_path, groups=1, size=64, seed=0, world=BODIES)
+    assert bank.motion.shape == (1, FRAMES, len(BODY_MOTION))
+    assert bank.landmarks.shape[-2] == len(BODY_LANDMARK_NAMES)
+    arms = bank.motion[0, :, len(MOTION) :]
+    for near, like in ((5, 1), (6, 2), (7, 0)):
+        assert 0 < np.abs(arms[near] - arms[like]).max() < np.abs(arms[3] - arms[4]).max()
+    assert (bank.regions == BODY_REGIONS.index("hands")).sum((-2, -1)).min() > 0
+    with pytest.raises(UsageError, match="holds a bank made with"):
+        build_pairs(tmp_path, groups=1, size=64, seed=0)

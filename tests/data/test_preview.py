@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from motion_lab.data.synthetic.clips import talking_clip
-from motion_lab.data.synthetic.parameters import MOTION
+from motion_lab.data.synthetic.parameters import BODY_MOTION, MOTION
 from motion_lab.data.synthetic.preview import write_preview
+from motion_lab.data.synthetic.worlds import BODIES
 from motion_lab.data.video import read_video
 from motion_lab.errors import UsageError
 
@@ -29,6 +30,15 @@ def test_the_preview_is_a_picture_and_a_video_with_sound(tmp_path):
     assert sum(1 for _ in video.frames) > 20
     assert np.abs(video.audio).max() > 0.05
     assert sorted(path.name for path in made.sheet.parent.iterdir()) == ["heads.png", "talking.mp4"]
+
+
+def test_the_preview_of_bodies_shows_bodies(tmp_path):
+    made = write_preview(tmp_path, seed=1, identities=1, size=64, world=BODIES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bodies.png", "talking_bodies.mp4"]
+    assert cv2.imread(str(made.sheet)) is not None
+    clip = talking_clip(np.random.default_rng(1), "Hello there.", world=BODIES)
+    assert clip.motion.shape[1] == len(BODY_MOTION)
+    assert next(clip.frames(32)).shape == (32, 32, 3)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

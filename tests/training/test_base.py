@@ -314,3 +314,33 @@ def test_every_choice_of_the_ablation_learns(folder, choice):
         optimizer.step()
         history.append(float(loss.detach()))
     assert history[-1] < 0.9 * history[0]
+
+
+def test_bodies_train_by_all_that_is_known_of_them(tmp_path):
+    task = _task(
+        tmp_path,
+        "data.world=bodies",
+        "data.motion_from=0",
+        "data.appearance_from=0",
+        "data.region_weights={hands: 5, arms: 2}",
+        "training.losses={parameters: 1, places: 1, flow: 1, depth: 1, image: 1}",
+        WINDOWS[:-1] + ", face: 0.385}",
+    )
+    # the head's parameters, then x and y of shoulders, elbows, wrists and hands
+    assert task.batch(0)["motion"].shape[1] == task.probe.out_features == len(MOTION) + 16
+    total, found = task.loss(task.batch(0), 0)
+    assert set(found) == {"parameters", "places", "flow", "depth", "image"}
+    assert torch.isfinite(total)
+    assert task.validate()["flow_px_zero"] > 0.3
+
+
+@pytest.mark.parametrize("preset", ["gesture_small", "gesture_full"])
+def test_presets_of_bodies_fit_together(preset):
+    base, motion = load_config("base", preset), load_config("motion", preset)
+    assert base.data.world == "bodies"
+    assert base.model["motion_size"] == motion.model["motion_size"]
+
+
+def test_a_world_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match=r"data\.world must be heads or bodies"):
+        load_config("base", "tiny", ["data.world=hands"])

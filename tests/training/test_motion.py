@@ -210,7 +210,7 @@ def test_settings_that_do_not_fit_the_data_are_refused(
         MotionTask(config, DEVICE)
 
 
-@pytest.mark.parametrize("preset", ["tiny", "small", "full"])
+@pytest.mark.parametrize("preset", ["tiny", "small", "full", "gesture_small", "gesture_full"])
 def test_presets_are_whole(preset: str) -> None:
     config = load_config("motion", preset)
     assert config.data.dataset["name"] in registry.DATASETS

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motion_lab.data.synthetic.gestures import gesturing_motion
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.speech import SILENCE
+from motion_lab.data.synthetic.worlds import BODIES, portrait_pose
 from motion_lab.training import talking_heads as module
-from motion_lab.training.talking_heads import film, speech_of_length, talking_heads
+from motion_lab.training.talking_heads import film, speech_of_length, talking_bodies, talking_heads
 
 FRAMES = 30
 
@@ -100,3 +102,24 @@ def test_clips_are_filmed_once_and_an_interrupted_build_goes_on(
             [*whole.train, *whole.held_out], [*others.train, *others.held_out], strict=True
         ):
             assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_bodies_gesture_from_the_place_where_the_portrait_has_their_hands() -> None:
+    clip = film(np.random.default_rng(3), FRAMES, Camera(), BODIES)
+    assert clip.deviation.shape == (FRAMES, 48)
+    assert clip.parameters is not None
+    assert clip.parameters.shape == (FRAMES, len(MOTION))
+    motion = gesturing_motion(
+        speech_of_length(np.random.default_rng(3), FRAMES), np.random.default_rng(3)
+    )
+    rest = portrait_pose(motion)
+    assert not rest[:, : len(MOTION)].any()
+    assert np.array_equal(rest[:, len(MOTION) :], motion[:1, len(MOTION) :])
+
+
+def test_clips_of_bodies_are_kept_beside_those_of_heads(tmp_path: Path) -> None:
+    settings = {"clips": 1, "held_out": 1, "frames": FRAMES}
+    heads = talking_heads(Camera(), tmp_path, **settings)
+    bodies = talking_bodies(Camera(), tmp_path, **settings)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not np.array_equal(heads.train[0].source, bodies.train[0].source)

@@ -23,7 +23,8 @@ class WindowedDeviation(TokenReader):
     expression, which moves a few pixels of the whole frame.
 
     ``normalise`` as in
-    :class:`~motion_lab.components.motion_encoders.deviation.DeviationTransformer`.
+    :class:`~motion_lab.components.motion_encoders.deviation.DeviationTransformer`. ``face``: the
+    size of faces, and of the windows with them, where that in a portrait crop is 1.
     """
 
     mouth_window: Tensor
@@ -42,6 +43,7 @@ class WindowedDeviation(TokenReader):
         eye_size: tuple[int, int] = (32, 40),
         read: int = 24,
         normalise: bool = True,
+        face: float = 1.0,
     ) -> None:
         cells = [(h // 8) * (w // 8) for h, w in (mouth_size, eye_size, eye_size)]
         tokens = (view_size // 16) ** 2 + sum(cells)
@@ -56,7 +58,9 @@ class WindowedDeviation(TokenReader):
         self.mouth, self.eye = tokeniser(width, dim, 3), tokeniser(width, dim, 3)
         self.place = nn.Linear(6, dim)
         # The right eye is seen mirrored, so that both look alike to one network.
-        mouth, left = _window(mouth_size, MOUTH), _window(eye_size, EYE)
+        mouth, left = (
+            face * _window(size, half) for size, half in ((mouth_size, MOUTH), (eye_size, EYE))
+        )
         self.register_buffer("mouth_window", mouth, persistent=False)
         self.register_buffer("left_window", left, persistent=False)
         self.register_buffer("right_window", left * torch.tensor([-1.0, 1.0]), persistent=False)

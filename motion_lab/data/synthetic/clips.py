@@ -1,4 +1,4 @@
-"""Talking clips: a synthetic head, its motion and what it says."""
+"""Talking clips: a synthetic head or upper body, its motion and what it says."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from motion_lab.data.audio import Wave
-from motion_lab.data.synthetic.identity import Identity, sample_identity
+from motion_lab.data.synthetic.identity import Identity
 from motion_lab.data.synthetic.renderer import render
 from motion_lab.data.synthetic.sentences import random_sentence
 from motion_lab.data.synthetic.speech import TRAINING_VOICES, speak
-from motion_lab.data.synthetic.visemes import talking_motion
+from motion_lab.data.synthetic.worlds import HEADS, World
 
 _CHUNK = 25  # frames rendered at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """`motion` is (F, 16) at 25 frames a second, `wave` (T,) the speech at 16 kHz."""
+    """`motion` is (F, 16) at 25 frames a second, of a body (F, 26).
+
+    `wave` (T,) is the speech at 16 kHz.
+    """
 
     identity: Identity
     motion: np.ndarray
@@ -35,15 +38,15 @@ class Clip:
             ).image
 
 
-def talking_clip(rng: np.random.Generator, text: str | None = None) -> Clip:
-    """A random head that says `text`, or a random sentence, in a random voice.
+def talking_clip(rng: np.random.Generator, text: str | None = None, world: World = HEADS) -> Clip:
+    """Somebody random of that world who says `text`, or a random sentence, in a random voice.
 
     Raises UsageError where the extra that speaks is not installed.
     """
-    identity = sample_identity(rng)
+    identity = world.sample(rng)
     text = random_sentence(rng) if text is None else text
     voice = TRAINING_VOICES[rng.integers(len(TRAINING_VOICES))]
     speech = speak(
         text, voice=voice, rate=int(rng.integers(140, 190)), pitch=int(rng.integers(30, 70))
     )
-    return Clip(identity, talking_motion(speech, rng), speech.wave, text)
+    return Clip(identity, world.talk(speech, rng), speech.wave, text)

@@ -7,7 +7,7 @@ camera, the origin between the eyes. Colours are linear light.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,33 +132,57 @@ _CIRCUMSTANCES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Identity:
-    """Named numbers that fix a head's look; ``values`` must hold exactly the renderer's names."""
+class Body:
+    """Named numbers that fix what an upper body has beside a head: waist, arms and a wider view.
+
+    ``values`` must hold exactly the renderer's names, MOTION_LAB_BODY in
+    csrc/head_renderer/contract.h; see :mod:`motion_lab.data.synthetic.bodies`.
+    """
 
     values: Mapping[str, float]
     packed: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = _native.cpu().head_identity_names()
-        if set(names) != set(self.values):
-            missing = sorted(set(names) - set(self.values))
-            unknown = sorted(set(self.values) - set(names))
-            raise ValueError(f"Identity values: missing {missing}, unknown {unknown}")
-        packed = np.array([self.values[name] for name in names], dtype=np.float32)
-        if not np.isfinite(packed).all():
-            raise ValueError("Identity values must be finite")
-        packed.setflags(write=False)
+        packed = _packed("Body", _native.cpu().head_body_names(), self.values)
+        object.__setattr__(self, "packed", packed)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """Named numbers that fix a head's look; ``values`` must hold exactly the renderer's names.
+
+    With a ``body`` it is an upper body that is shown.
+    """
+
+    values: Mapping[str, float]
+    body: Body | None = None
+    packed: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        packed = _packed("Identity", _native.cpu().head_identity_names(), self.values)
         object.__setattr__(self, "packed", packed)
 
     def replace(self, **changes: float) -> Identity:
         """The same head with some numbers changed."""
-        return Identity({**self.values, **changes})
+        return Identity({**self.values, **changes}, self.body)
 
     def in_circumstances_of(self, other: Identity) -> Identity:
         """The same person in another's light and clothes, before their wall and camera."""
         return self.replace(
             **{name: x for name, x in other.values.items() if name.startswith(_CIRCUMSTANCES)}
         )
+
+
+def _packed(what: str, names: Sequence[str], values: Mapping[str, float]) -> np.ndarray:
+    if set(names) != set(values):
+        missing = sorted(set(names) - set(values))
+        unknown = sorted(set(values) - set(names))
+        raise ValueError(f"{what} values: missing {missing}, unknown {unknown}")
+    packed = np.array([values[name] for name in names], dtype=np.float32)
+    if not np.isfinite(packed).all():
+        raise ValueError(f"{what} values must be finite")
+    packed.setflags(write=False)
+    return packed
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:

@@ -117,7 +117,7 @@ def _wander(
     at = np.clip(np.searchsorted(times, clock, side="right") - 1, 0, len(times) - 2)
     start = np.take(times, at)
     t = ((clock - start) / (np.take(times, at + 1) - start))[:, None]
-    ease = t * t * t * (10 - 15 * t + 6 * t * t)
+    ease = minimum_jerk(t)
     return poses[at] * (1 - ease) + poses[at + 1] * ease
 
 
@@ -144,3 +144,18 @@ def blinks(rng: np.random.Generator, frames: int, gap: tuple[int, int] = (20, 11
         lids[frame : frame + len(shape)] = np.maximum(lids[frame : frame + len(shape)], shape)
         frame += int(rng.integers(*gap))
     return lids[:frames]
+
+
+def minimum_jerk(t: np.ndarray) -> np.ndarray:
+    """The way from 0 to 1 that jerks least, for t in 0..1 (Flash and Hogan, "The coordination of
+    arm movements", 1985)."""
+    return t * t * t * (10 - 15 * t + 6 * t * t)
+
+
+def smooth_noise(rng: np.random.Generator, frames: int, low: float, high: float) -> np.ndarray:
+    """A smooth signal of unit variance between two frequencies in hertz."""
+    waves = 6
+    frequency = rng.uniform(low, high, waves)
+    phase = rng.uniform(0, 2 * np.pi, waves)
+    seconds = np.arange(frames)[:, None] / FPS
+    return np.sqrt(2 / waves) * np.sin(2 * np.pi * frequency * seconds + phase).sum(axis=1)

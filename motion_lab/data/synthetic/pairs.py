@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from motion_lab.data.synthetic.banks import Arrays, Shapes, build_bank
-from motion_lab.data.synthetic.identity import sample_identity
-from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.parameters import HEAD_POSE, MOTION
-from motion_lab.data.synthetic.renderer import LANDMARK_NAMES, flow, render
+from motion_lab.data.synthetic.renderer import flow, render
+from motion_lab.data.synthetic.worlds import HEADS, World
 
 # Eight frames a group: 0 rests, 1-4 are posed freely, 5-7 repeat the head pose of 1, 2 and 0 with
-# another face. Two people perform every group, so that one can drive the other.
+# another face and arms not far from theirs. Two people perform every group, so that one can drive
+# the other.
 FRAMES = 8
 PEOPLE = 2
 FLOW_SIZE = 64
@@ -23,6 +23,7 @@ PAIRS = (
     (0, 1), (0, 2), (0, 3), (0, 4), (0, 7), (7, 0), (1, 5), (5, 1), (2, 6), (3, 4), (4, 2), (1, 0),
 )  # fmt: skip
 WIDE = tuple(PAIRS.index(pair) for pair in ((3, 4), (4, 2)))  # from one free pose to another
+_NEAR = 0.3  # of the way to another pose of the arms: about a gesture's stroke
 _FORMAT = 2  # of a bank's folder
 
 
@@ -30,57 +31,65 @@ class PairBank(NamedTuple):
     """Memory-mapped arrays; G groups of :data:`PEOPLE` identities and :data:`FRAMES` frames."""
 
     frames: np.ndarray  # (G, PEOPLE, FRAMES, S, S, 3) uint8
-    regions: np.ndarray  # (G, PEOPLE, FRAMES, 64, 64) uint8, indices of renderer.REGIONS
-    motion: np.ndarray  # (G, FRAMES, len(MOTION)) float32
+    regions: np.ndarray  # (G, PEOPLE, FRAMES, 64, 64) uint8, indices of parameters.BODY_REGIONS
+    motion: np.ndarray  # (G, FRAMES, P) float32, the world's parameters
     displacement: np.ndarray  # (G, PEOPLE, len(PAIRS), 64, 64, 2) float16, driving → source
     visible: np.ndarray  # (G, PEOPLE, len(PAIRS), 64, 64) uint8, 0 or 255
     depth: np.ndarray  # (G, PEOPLE, FRAMES, 64, 64) float16, as renderer.Frames has it
-    landmarks: np.ndarray  # (G, PEOPLE, FRAMES, L, 2) float32, renderer.LANDMARK_NAMES
+    landmarks: np.ndarray  # (G, PEOPLE, FRAMES, L, 2) float32, the world's
 
     @property
     def groups(self) -> int:
         return len(self.frames)
 
 
-def build_pairs(folder: Path, groups: int, size: int, seed: int, threads: int = 1) -> PairBank:
+def build_pairs(
+    folder: Path, groups: int, size: int, seed: int, threads: int = 1, world: World = HEADS
+) -> PairBank:
     """Render the bank into ``folder``, or continue or reopen the one that is there.
 
     A folder made with other settings is refused with ``UsageError``; group g depends on (seed, g)
-    alone, so an interrupted build continues where it stopped.
+    and the world alone, so an interrupted build continues where it stopped.
     """
-    settings = {"format": _FORMAT, "groups": groups, "size": size, "seed": seed}
+    settings: dict[str, Any] = {"format": _FORMAT, "groups": groups, "size": size, "seed": seed}
+    if world is not HEADS:  # whose banks are older than other worlds
+        settings["world"] = world.name
     plane = (FLOW_SIZE, FLOW_SIZE)
     shapes: Shapes = {
         "frames": ((groups, PEOPLE, FRAMES, size, size, 3), np.uint8),
         "regions": ((groups, PEOPLE, FRAMES, *plane), np.uint8),
-        "motion": ((groups, FRAMES, len(MOTION)), np.float32),
+        "motion": ((groups, FRAMES, len(world.motion)), np.float32),
         "displacement": ((groups, PEOPLE, len(PAIRS), *plane, 2), np.float16),
         "visible": ((groups, PEOPLE, len(PAIRS), *plane), np.uint8),
         "depth": ((groups, PEOPLE, FRAMES, *plane), np.float16),
-        "landmarks": ((groups, PEOPLE, FRAMES, len(LANDMARK_NAMES), 2), np.float32),
+        "landmarks": ((groups, PEOPLE, FRAMES, len(world.landmarks), 2), np.float32),
     }
 
     def make(arrays: Arrays, group: int) -> None:
-        _render_group(PairBank(**arrays), group, size, seed, threads)
+        _render_group(PairBank(**arrays), group, size, seed, threads, world)
 
     return PairBank(**build_bank(folder, settings, shapes, groups, make))
 
 
-def sample_group(rng: np.random.Generator) -> np.ndarray:
-    """Motion of one group, (FRAMES, len(MOTION)) float32."""
-    motion = sample_poses(rng, FRAMES)
-    motion[0] *= rng.uniform(0.0, 0.35)
+def sample_group(rng: np.random.Generator, world: World = HEADS) -> np.ndarray:
+    """Motion of one group, (FRAMES, P) float32."""
+    motion = world.poses(rng, FRAMES)
+    head, arms = motion[:, : len(MOTION)], motion[:, len(MOTION) :]
+    head[0] *= rng.uniform(0.0, 0.35)
     for frame, like in ((5, 1), (6, 2), (7, 0)):
-        motion[frame, HEAD_POSE] = motion[like, HEAD_POSE]
+        head[frame, HEAD_POSE] = head[like, HEAD_POSE]
+        arms[frame] = arms[like] + _NEAR * (arms[frame] - arms[like])
     return motion
 
 
-def _render_group(bank: PairBank, group: int, size: int, seed: int, threads: int) -> None:
+def _render_group(
+    bank: PairBank, group: int, size: int, seed: int, threads: int, world: World
+) -> None:
     rng = np.random.default_rng([seed, group])
-    motion = sample_group(rng)
+    motion = sample_group(rng, world)
     bank.motion[group] = motion
     for person in range(PEOPLE):
-        identity = sample_identity(rng)
+        identity = world.sample(rng)
         frames = render(identity, motion, size, threads=threads)
         bank.frames[group, person] = frames.image
         step = size // FLOW_SIZE

@@ -1,7 +1,8 @@
-"""The names and ranges that describe how a synthetic head moves and what its pixels show.
+"""The names and ranges that describe how a synthetic head or upper body moves and what its pixels
+show.
 
 "Left" and "right" are the viewer's. Neutral is all zeros: face to the camera, mouth closed, eyes
-open.
+open, arms straight down.
 """
 
 from __future__ import annotations
@@ -28,6 +29,19 @@ MOTION = (
 )
 """Names of the 16 numbers of a motion vector, in order."""
 
+_ARM = (
+    "lift",  # sideways, away from the body
+    "swing",  # forwards
+    "twist",  # of the upper arm about itself, > 0 takes a bent forearm inwards
+    "elbow",  # bend
+    "palm",  # of the forearm about itself, > 0 turns the thumb inwards
+)
+ARMS = tuple(f"{name}_{side}" for side in ("left", "right") for name in _ARM)
+"""Names of the ten joint angles, in radians, that a body has beside :data:`MOTION`, in order."""
+
+BODY_MOTION = MOTION + ARMS
+"""Names of the 26 numbers of an upper body's motion vector: a head's, then the arms'."""
+
 HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
 """Which of them move the head as a whole."""
 
@@ -44,11 +58,25 @@ LIMITS = np.array(
 )  # fmt: skip
 """(16, 2): the least and greatest value that the renderer can show of each."""
 
+ARM_LIMITS = np.array(
+    2 * [(-0.3, 2.6), (-0.9, 2.8), (-1.6, 1.9), (0, 2.6), (-0.6, 2.6)], np.float32
+)
+"""(10, 2): the same of the arms, which is about what a person's joints can do."""
+
+BODY_VIEW = 2.6
+"""How many times as much as a head's frame a body's spans."""
+
+BODY_EYES = 0.20
+"""Height of the eyes in a body's frame at rest, from the top; a head's has them at 0.42."""
+
 REGIONS = (
     "background", "skin", "eyes", "brows", "lips", "mouth_interior", "hair", "ears", "neck",
     "clothes", "glasses",
 )  # fmt: skip
-"""What a pixel shows; its label is the index."""
+"""What a pixel of a head shows; its label is the index."""
+
+BODY_REGIONS = (*REGIONS, "arms", "hands")
+"""The same of a body; arms are upper arms and forearms, whether bare or in sleeves."""
 
 CHANNELS = ("image", "depth", "regions", "landmarks")
 """What :func:`motion_lab.data.synthetic.renderer.render` can give."""

@@ -1,4 +1,4 @@
-"""Pictures and a video by which to judge the synthetic heads."""
+"""Pictures and a video by which to judge the synthetic heads and upper bodies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 from rich.progress import track
 
 from motion_lab.data.synthetic.clips import talking_clip
-from motion_lab.data.synthetic.identity import sample_identity
-from motion_lab.data.synthetic.motion import sample_poses
 from motion_lab.data.synthetic.parameters import MOTION
 from motion_lab.data.synthetic.renderer import render
+from motion_lab.data.synthetic.worlds import HEADS, World
 from motion_lab.data.video import VideoWriter, contact_sheet
 from motion_lab.errors import UsageError
 from motion_lab.files import whole_file
@@ -24,16 +23,19 @@ _RANDOM_POSES = 4
 
 
 class Preview(NamedTuple):
-    """What was written, and what the head in the video says."""
+    """What was written, and what is said in the video."""
 
     sheet: Path
     video: Path
     text: str
 
 
-def write_preview(folder: Path, *, seed: int = 0, identities: int = 8, size: int = 256) -> Preview:
+def write_preview(
+    folder: Path, *, seed: int = 0, identities: int = 8, size: int = 256, world: World = HEADS
+) -> Preview:
     """Write ``heads.png``, rows of poses of `identities` heads, and ``talking.mp4`` at `size`².
 
+    Files of bodies are called ``bodies.png`` and ``talking_bodies.mp4``.
     Raises UsageError for a folder that cannot be made.
     """
     try:
@@ -42,16 +44,17 @@ def write_preview(folder: Path, *, seed: int = 0, identities: int = 8, size: int
         raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.") from error
     threads = torch.get_num_threads()
     frames: list[np.ndarray] = []
-    for person in track(range(identities), "Rendering heads"):
+    for person in track(range(identities), f"Rendering {world.name}"):
         rng = np.random.default_rng([seed, person])
-        motion = np.concatenate([_expressions(), sample_poses(rng, _RANDOM_POSES)])
-        identity = sample_identity(rng)
+        poses = world.poses(rng, _RANDOM_POSES)
+        motion = np.concatenate([_expressions(poses.shape[1]), poses])
+        identity = world.sample(rng)
         frames += [*render(identity, motion, _SHEET_SIZE, samples=_SAMPLES, threads=threads).image]
-    sheet = folder / "heads.png"
+    sheet = folder / f"{world.name}.png"
     _write_png(sheet, contact_sheet(frames, len(motion)))
 
-    clip = talking_clip(np.random.default_rng([seed, identities]))
-    video = folder / "talking.mp4"
+    clip = talking_clip(np.random.default_rng([seed, identities]), world=world)
+    video = folder / ("talking.mp4" if world is HEADS else f"talking_{world.name}.mp4")
     with VideoWriter(video, size, audio=clip.wave) as writer:
         pictures = clip.frames(size, samples=_SAMPLES, threads=threads)
         for frame in track(pictures, "Rendering speech", total=len(clip.motion)):
@@ -59,9 +62,9 @@ def write_preview(folder: Path, *, seed: int = 0, identities: int = 8, size: int
     return Preview(sheet, video, clip.text)
 
 
-def _expressions() -> np.ndarray:
-    """At rest, mouth open, eyes shut over a smile, and turned."""
-    poses = np.zeros((4, len(MOTION)), np.float32)
+def _expressions(numbers: int) -> np.ndarray:
+    """At rest, mouth open, eyes shut over a smile, and turned, (4, numbers)."""
+    poses = np.zeros((4, numbers), np.float32)
     shown: tuple[dict[str, float], ...] = (
         {},
         {"jaw": 0.6, "brow_raise": 0.5},

@@ -1,7 +1,9 @@
-"""Pictures, depth, labels, landmarks and exact flow of synthetic heads, by the native ray-caster.
+"""Pictures, depth, labels, landmarks and exact flow of synthetic heads and upper bodies, by the
+native ray-caster.
 
 Framing is that of the portrait crop: at neutral the point between the eyes lies at (0.5, 0.42) of
-the frame, the eyes 0.19 of the width apart, the chin near y = 0.77.
+the frame, the eyes 0.19 of the width apart, the chin near y = 0.77. A body's frame spans BODY_VIEW
+times as much, from as much farther away, with the eyes at BODY_EYES.
 """
 
 from __future__ import annotations
@@ -11,11 +13,18 @@ from typing import NamedTuple
 import numpy as np
 
 from motion_lab.data.synthetic.identity import Identity
-from motion_lab.data.synthetic.parameters import CHANNELS, LIMITS, MOTION, REGIONS
+from motion_lab.data.synthetic.parameters import (
+    ARM_LIMITS,
+    BODY_MOTION,
+    CHANNELS,
+    LIMITS,
+    MOTION,
+    REGIONS,
+)
 from motion_lab.ops import _native
 
-_FACE, _IRIS, _LID_UP, _LID_LOW, _LIP_UP, _LIP_LOW = range(6)
-__all__ = ["LANDMARK_NAMES", "REGIONS", "Frames", "flow", "render"]
+_FACE, _IRIS, _LID_UP, _LID_LOW, _LIP_UP, _LIP_LOW, _BONE = range(7)
+__all__ = ["BODY_LANDMARK_NAMES", "LANDMARK_NAMES", "REGIONS", "Frames", "flow", "render"]
 
 
 class Frames(NamedTuple):
@@ -23,8 +32,9 @@ class Frames(NamedTuple):
 
     image: np.ndarray  # (F, S, S, 3) uint8
     depth: np.ndarray  # (F, S, S) float32, 100 mm from the camera's plane; 0 = background
-    regions: np.ndarray  # (F, S, S) uint8, indices of REGIONS
-    landmarks: np.ndarray  # (F, L, 2) float32, x then y, fractions of the frame
+    regions: np.ndarray  # (F, S, S) uint8, indices of REGIONS, a body's of BODY_REGIONS
+    # (F, L, 2) float32, x then y, fractions of the frame; LANDMARK_NAMES or BODY_LANDMARK_NAMES
+    landmarks: np.ndarray
 
 
 def render(
@@ -36,10 +46,11 @@ def render(
     threads: int = 1,
     channels: tuple[str, ...] = CHANNELS,
 ) -> Frames:
-    """Render frames of one head.
+    """Render frames of one head, or of one upper body where the identity has a body.
 
     Args:
-        motion: (F, 16), the parameters of :data:`parameters.MOTION`.
+        motion: (F, 16), the parameters of :data:`parameters.MOTION`; of a body (F, 26), those of
+            :data:`parameters.BODY_MOTION`.
         size: width and height in pixels.
         samples: rays a pixel along each axis; 2 takes four times as long as 1. Depth and labels
             are those of the ray next to the pixel's centre.
@@ -49,12 +60,13 @@ def render(
     Raises:
         ValueError: for a size, motion or channel that makes no sense.
     """
-    motion = _checked(motion, "motion", 2)
+    motion, arms = _checked(identity, motion, "motion")
+    body = None if identity.body is None else identity.body.packed
     _check_counts(size=size, samples=samples, threads=threads)
     unknown = set(channels) - set(CHANNELS)
     if unknown:
         raise ValueError(f"channels: unknown {sorted(unknown)}, known are {CHANNELS}")
-    frames = len(motion)
+    frames, marks = len(motion), _marks(identity)
 
     def room(name: str, dtype: type, *last: int) -> np.ndarray:
         return np.empty((frames, *last) if name in channels else 0, dtype)
@@ -63,14 +75,14 @@ def render(
         room("image", np.uint8, size, size, 3),
         room("depth", np.float32, size, size),
         room("regions", np.uint8, size, size),
-        room("landmarks", np.float32, len(LANDMARK_NAMES), 2),
+        room("landmarks", np.float32, len(marks), 2),
     )
     native = _native.cpu()
     traced = [getattr(result, name) if name in channels else None for name in CHANNELS[:3]]
     if frames and any(array is not None for array in traced):
-        native.head_render(identity.packed, motion, size, samples, threads, *traced)
+        native.head_render(identity.packed, motion, body, arms, size, samples, threads, *traced)
     if "landmarks" in channels:
-        native.head_landmarks(identity.packed, motion, _marks(identity), result.landmarks)
+        native.head_landmarks(identity.packed, motion, body, arms, marks, result.landmarks)
     return result
 
 
@@ -85,7 +97,8 @@ def flow(
     """Where the source frame shows what each pixel of the driving frame shows.
 
     Args:
-        driving_motion, source_motion: (16,), or (F, 16) for F pairs at once.
+        driving_motion, source_motion: as for :func:`render`, (16,), or (F, 16) for F pairs at once;
+            of a body 26 numbers instead of 16.
 
     Returns:
         displacement ([F,] S, S, 2) float32 and visible ([F,] S, S) float32 of 0 and 1. In the
@@ -95,24 +108,37 @@ def flow(
         through that place in the source frame meets the same part at the same distance.
     """
     single = np.ndim(driving_motion) == 1
-    driving = _checked(np.atleast_2d(driving_motion), "driving_motion", 2)
-    source = _checked(np.atleast_2d(source_motion), "source_motion", 2)
+    driving, driving_arms = _checked(identity, np.atleast_2d(driving_motion), "driving_motion")
+    source, source_arms = _checked(identity, np.atleast_2d(source_motion), "source_motion")
     if driving.shape != source.shape:
         raise ValueError(f"driving has {len(driving)} frames, source {len(source)}")
     _check_counts(size=size, threads=threads)
     displacement = np.empty((len(driving), size, size, 2), np.float32)
     visible = np.empty((len(driving), size, size), np.float32)
-    _native.cpu().head_flow(identity.packed, driving, source, size, threads, displacement, visible)
+    body = None if identity.body is None else identity.body.packed
+    arms = body, driving_arms, source_arms
+    _native.cpu().head_flow(
+        identity.packed, driving, source, *arms, size, threads, displacement, visible
+    )
     return (displacement[0], visible[0]) if single else (displacement, visible)
 
 
-def _checked(motion: np.ndarray, name: str, dims: int) -> np.ndarray:
-    array = np.ascontiguousarray(motion, dtype=np.float32)
-    if array.ndim != dims or array.shape[-1] != len(MOTION):
-        raise ValueError(f"{name} must be (frames, {len(MOTION)}), not {array.shape}")
+def _checked(
+    identity: Identity, motion: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The motion of the head (F, 16), and of the arms (F, 10) where there is a body."""
+    array = np.asarray(motion, dtype=np.float32)
+    numbers = len(MOTION if identity.body is None else BODY_MOTION)
+    if array.ndim != 2 or array.shape[-1] != numbers:
+        what = "head" if identity.body is None else "body"
+        raise ValueError(f"{name} must be (frames, {numbers}) for a {what}, not {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
-    return np.clip(array, LIMITS[:, 0], LIMITS[:, 1])
+    head, arms = np.split(array, [len(MOTION)], axis=1)
+    head = np.ascontiguousarray(np.clip(head, LIMITS[:, 0], LIMITS[:, 1]))
+    if identity.body is None:
+        return head, None
+    return head, np.ascontiguousarray(np.clip(arms, ARM_LIMITS[:, 0], ARM_LIMITS[:, 1]))
 
 
 def _check_counts(**counts: int) -> None:
@@ -153,8 +179,26 @@ def _landmarks(v: dict[str, float]) -> dict[str, tuple[float, float, int]]:
     }
 
 
+def _joints(v: dict[str, float]) -> dict[str, tuple[float, float, int]]:
+    """Joints of a body's arms, and the middle of each hand."""
+    places = (
+        ("shoulder", 0, 0.0),
+        ("elbow", 1, 0.0),
+        ("wrist", 2, 0.0),
+        ("hand", 2, 0.75 * v["hand"]),
+    )
+    return {
+        f"{name}_{side}": (float(first + bone), along, _BONE)
+        for first, side in ((0, "left"), (3, "right"))
+        for name, bone, along in places
+    }
+
+
 def _marks(identity: Identity) -> list[tuple[float, float, int]]:
-    return list(_landmarks(dict(identity.values)).values())
+    marks = list(_landmarks(dict(identity.values)).values())
+    if identity.body is not None:
+        marks += _joints(dict(identity.body.values)).values()
+    return marks
 
 
 class _Zeros(dict[str, float]):
@@ -164,3 +208,6 @@ class _Zeros(dict[str, float]):
 
 LANDMARK_NAMES = tuple(_landmarks(_Zeros()))
 """Names of the landmarks, in order; "left" and "right" are the viewer's."""
+
+BODY_LANDMARK_NAMES = (*LANDMARK_NAMES, *_joints(_Zeros()))
+"""The same of a body: the head's, then the arms'."""

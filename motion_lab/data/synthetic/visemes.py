@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from motion_lab.data.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from motion_lab.data.audio import SAMPLES_PER_FRAME
+from motion_lab.data.synthetic.motion import smooth_noise
 from motion_lab.data.synthetic.parameters import LIMITS, MOTION
+from motion_lab.data.synthetic.prosody import accents_of, loudness, phrase_ends
 from motion_lab.data.synthetic.speech import SILENCE, Speech
 from motion_lab.data.video import FPS
 
@@ -160,12 +162,12 @@ def talking_motion(speech: Speech, rng: np.random.Generator) -> npt.NDArray[np.f
     if not frames:
         return motion
     style = _Style.draw(rng)
-    voice = _energy(speech, frames)
-    accents = _accents(speech, voice)
-    phrases = _phrase_ends(speech)
+    voice = loudness(speech, frames)
+    accents = accents_of(speech, voice)
+    phrases = phrase_ends(speech)
     motion[:, _AT["jaw"]] *= style.articulation
     motion[:, _AT["lip_width"]] *= style.articulation
-    motion[:, _AT["smile"]] += style.smile + 0.1 * _noise(rng, frames, 0.05, 0.3)
+    motion[:, _AT["smile"]] += style.smile + 0.1 * smooth_noise(rng, frames, 0.05, 0.3)
     _move_head(motion, rng, style, voice, accents, phrases)
     _move_brows(motion, rng, style, accents)
     _move_eyes(motion, rng, style, phrases)
@@ -202,58 +204,6 @@ class _Style(NamedTuple):
         )
 
 
-def _energy(speech: Speech, frames: int) -> Floats:
-    """Loudness of each frame, 0 in silence and about 1 on loud vowels."""
-    samples = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
-    samples[: len(speech.wave)] = speech.wave
-    power = np.mean(samples.reshape(frames, SAMPLES_PER_FRAME) ** 2, axis=1)
-    loud = np.sqrt(power)
-    return np.minimum(loud / max(np.percentile(loud, 90), 1e-4), 1.5)
-
-
-def _accents(speech: Speech, voice: Floats) -> list[tuple[float, float]]:
-    """(seconds, strength 0..1) of each stressed syllable; louder and higher ones are stronger."""
-    stressed = [(start, end) for start, end, symbol in speech.phonemes if symbol[0] == "ˈ"]
-    heights = np.array([_pitch(speech.wave, start, end) for start, end in stressed])
-    heard = heights[heights > 0]
-    usual = np.median(heard) if len(heard) else 1.0
-    accents = []
-    for (start, end), height in zip(stressed, heights, strict=True):
-        middle = (start + end) / 2
-        loud = voice[min(int(middle * FPS), len(voice) - 1)]
-        raised = np.log2(height / usual) if height > 0 else 0.0
-        accents.append((middle, float(np.clip(0.5 * loud + 1.2 * raised, 0.1, 1.0))))
-    return accents
-
-
-def _pitch(wave: Floats, start: float, end: float) -> float:
-    """Fundamental frequency in hertz of a vowel, by autocorrelation; 0 where there is none."""
-    middle = int((start + end) / 2 * SAMPLE_RATE)
-    piece = wave[max(middle - 400, 0) : middle + 400]
-    if len(piece) < 500:
-        return 0.0
-    spectrum = np.abs(np.fft.rfft(piece - piece.mean(), 2048)) ** 2
-    same = np.fft.irfft(spectrum)[: SAMPLE_RATE // 60]
-    shortest = SAMPLE_RATE // 400
-    lag = shortest + int(np.argmax(same[shortest:]))
-    return SAMPLE_RATE / lag if same[lag] > 0.3 * same[0] else 0.0
-
-
-def _phrase_ends(speech: Speech) -> list[float]:
-    """The moments at which a pause begins that a listener notices."""
-    pauses = ((start, end) for start, end, symbol in speech.phonemes if symbol == SILENCE)
-    return [start for start, end in pauses if end - start > 0.08]
-
-
-def _noise(rng: np.random.Generator, frames: int, low: float, high: float) -> Floats:
-    """A smooth signal of unit variance between two frequencies in hertz."""
-    waves = 6
-    frequency = rng.uniform(low, high, waves)
-    phase = rng.uniform(0, 2 * np.pi, waves)
-    seconds = np.arange(frames)[:, None] / FPS
-    return np.sqrt(2 / waves) * np.sin(2 * np.pi * frequency * seconds + phase).sum(axis=1)
-
-
 def _bump(frames: int, time: float, rise: float, fall: float) -> Floats:
     """0 .. 1 .. 0 with soft ends, greatest at `time` seconds."""
     past = (np.arange(frames) + 0.5) / FPS - time
@@ -271,8 +221,8 @@ def _move_head(
     frames = len(motion)
     speaking = _smooth(voice, 0.25, FPS)
     head = {
-        name: share * style.sway * (0.25 + speaking) * _noise(rng, frames, 0.3, 1.4)
-        + share * style.pose * 0.5 * _noise(rng, frames, 0.03, 0.15)
+        name: share * style.sway * (0.25 + speaking) * smooth_noise(rng, frames, 0.3, 1.4)
+        + share * style.pose * 0.5 * smooth_noise(rng, frames, 0.03, 0.15)
         for name, share in (("yaw", 1.2), ("pitch", 0.8), ("roll", 0.7))
     }
     for name, share in (("yaw", 1.5), ("pitch", 0.6), ("roll", 0.8)):
@@ -292,11 +242,11 @@ def _move_head(
         # Soft limits inside the poses that pictures are trained on.
         motion[:, _AT[name]] = np.radians(limit) * np.tanh(head[name] / np.radians(limit))
     # The neck carries the head along when it turns, nods and tilts.
-    drift = 0.006 * _noise(rng, frames, 0.03, 0.2)
+    drift = 0.006 * smooth_noise(rng, frames, 0.03, 0.2)
     motion[:, _AT["shift_x"]] = drift + 0.03 * motion[:, _AT["yaw"]] + 0.05 * motion[:, _AT["roll"]]
-    drift = 0.004 * _noise(rng, frames, 0.03, 0.2)
+    drift = 0.004 * smooth_noise(rng, frames, 0.03, 0.2)
     motion[:, _AT["shift_y"]] = drift - 0.04 * motion[:, _AT["pitch"]]
-    motion[:, _AT["zoom"]] = 0.012 * _noise(rng, frames, 0.03, 0.2)
+    motion[:, _AT["zoom"]] = 0.012 * smooth_noise(rng, frames, 0.03, 0.2)
 
 
 def _move_brows(
@@ -306,12 +256,12 @@ def _move_brows(
     accents: list[tuple[float, float]],
 ) -> None:
     frames = len(motion)
-    motion[:, _AT["brow_raise"]] = 0.06 * _noise(rng, frames, 0.05, 0.4)
+    motion[:, _AT["brow_raise"]] = 0.06 * smooth_noise(rng, frames, 0.05, 0.4)
     for time, strength in accents:
         if rng.random() < style.brow_raises:
             bump = _bump(frames, time, 0.2, rng.uniform(0.35, 0.8))
             motion[:, _AT["brow_raise"]] += style.brows * (0.4 + 0.6 * strength) * bump
-    frown = _noise(rng, frames, 0.04, 0.2)
+    frown = smooth_noise(rng, frames, 0.04, 0.2)
     motion[:, _AT["brow_frown"]] = 0.25 * np.maximum(frown - 0.8, 0)
 
 

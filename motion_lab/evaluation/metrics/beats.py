@@ -19,13 +19,13 @@ _APART = 10  # hops between onsets
 _PROMINENCE = 1.0  # standard deviations of the flux
 
 
-def motion_beats(speed: NDArray[np.floating]) -> NDArray[np.float64]:
+def motion_beats(speed: NDArray[np.floating], smoothing: float = SMOOTHING) -> NDArray[np.float64]:
     """Where motion pauses: minima of the smoothed speed (F - 1,), in frames.
 
     Siyao et al., "Bailando", 2022: a Gaussian of 5 frames, then every local minimum. Number i of
     the speed is that between frames i and i + 1, so a beat lies half a frame later.
     """
-    return find_peaks(-gaussian_filter1d(speed.astype(np.float64), SMOOTHING))[0] + 0.5
+    return find_peaks(-gaussian_filter1d(speed.astype(np.float64), smoothing))[0] + 0.5
 
 
 def sound_beats(wave: NDArray[np.floating]) -> NDArray[np.float64]:

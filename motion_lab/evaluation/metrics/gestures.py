@@ -33,19 +33,42 @@ _WAVES = 4  # cosines over a window that the lab's embedding keeps: up to 1.2 Hz
 class Embedder(ABC):
     """Frames to poses, and windows of poses to embeddings."""
 
-    _find: Finder
-
+    @abstractmethod
     def protocol(self) -> dict[str, Any]:
-        """Points and windows; subclasses add what they make of them."""
-        return {"points": self._find.protocol(), "window": WINDOW, "stride": _STRIDE}
+        """What poses are, and windows."""
 
     @abstractmethod
-    def _pose(self, places: Tensor) -> Tensor:
-        """Points of a clip (N, L, 2) → (N, P)."""
+    def poses(self, clip: Clip) -> Tensor:
+        """(F, P), NaN in frames that show none."""
 
     @abstractmethod
     def _embed(self, windows: Tensor) -> Tensor:
         """(N, WINDOW, P) → (N, D)."""
+
+    def _windows(self) -> dict[str, Any]:
+        return {"window": WINDOW, "stride": _STRIDE}
+
+    def embed(self, poses: Tensor) -> Tensor:
+        """Poses of a clip → (N, D), of the windows in which every frame shows one."""
+        if len(poses) < WINDOW:
+            return torch.zeros(0, 1)
+        windows = poses.unfold(0, WINDOW, _STRIDE).mT
+        windows = windows[~windows.isnan().any(2).any(1)]
+        return self._embed(windows) if len(windows) else torch.zeros(0, 1)
+
+
+class FaceEmbedder(Embedder):
+    """Poses from points of the face."""
+
+    _find: Finder
+
+    def protocol(self) -> dict[str, Any]:
+        """Points and windows; subclasses add what they make of them."""
+        return {"points": self._find.protocol(), **self._windows()}
+
+    @abstractmethod
+    def _pose(self, places: Tensor) -> Tensor:
+        """Points of a clip (N, L, 2) → (N, P)."""
 
     def poses(self, clip: Clip) -> Tensor:
         """(F, P), NaN in frames without a face."""
@@ -57,16 +80,8 @@ class Embedder(ABC):
         poses[found] = values
         return poses
 
-    def embed(self, poses: Tensor) -> Tensor:
-        """Poses of a clip → (N, D), of the windows in which every frame has a face."""
-        if len(poses) < WINDOW:
-            return torch.zeros(0, 1)
-        windows = poses.unfold(0, WINDOW, _STRIDE).mT
-        windows = windows[~windows.isnan().any(2).any(1)]
-        return self._embed(windows) if len(windows) else torch.zeros(0, 1)
 
-
-class EncoderEmbedder(Embedder):
+class EncoderEmbedder(FaceEmbedder):
     """Any points, and the encoder of a motion autoencoder, both from files that the user names.
 
     Args:
@@ -96,7 +111,7 @@ class EncoderEmbedder(Embedder):
         return self._network(windows.to(self._device)).cpu()
 
 
-class LabEmbedder(Embedder):
+class LabEmbedder(FaceEmbedder):
     """The lab's points, read as eight numbers a frame, in the slowest cosines of a window.
 
     There is no network after the points: mouth opening and width, both lids' opening, the head's
@@ -132,9 +147,14 @@ class LabEmbedder(Embedder):
         )
 
     def _embed(self, windows: Tensor) -> Tensor:
-        time = (torch.arange(WINDOW) + 0.5) / WINDOW
-        cosines = torch.cos(torch.pi * torch.arange(_WAVES)[:, None] * time) / WINDOW**0.5
-        return (cosines @ windows).flatten(1)
+        return slow_cosines(windows)
+
+
+def slow_cosines(windows: Tensor) -> Tensor:
+    """Windows (N, WINDOW, P) in their four slowest cosines, (N, 4 P)."""
+    time = (torch.arange(WINDOW) + 0.5) / WINDOW
+    cosines = torch.cos(torch.pi * torch.arange(_WAVES)[:, None] * time) / WINDOW**0.5
+    return (cosines @ windows).flatten(1)
 
 
 def normalised(places: Tensor) -> Tensor:
@@ -306,7 +326,12 @@ class Bas:
         """Points, both kinds of beat, and how they are compared."""
         return {
             "points": self._find.protocol(),
-            "motion beats": f"minima of mean speed, Gaussian of {beats.SMOOTHING} frames",
+            **self._beats(beats.SMOOTHING),
+        }
+
+    def _beats(self, smoothing: float) -> dict[str, Any]:
+        return {
+            "motion beats": f"minima of mean speed, Gaussian of {smoothing} frames",
             "sound beats": "onsets by spectral flux, at least 0.1 s apart",
             "alignment": f"from each sound beat to the nearest motion beat, sigma {beats.SIGMA}",
             "mean": "over clips",
@@ -314,16 +339,18 @@ class Bas:
 
     def add(self, generated: Clip | None, reference: Clip | None) -> None:
         """Take in a generated clip with its sound; references do not matter."""
-        if generated is None:
-            return
-        assert generated.wave is not None
-        places, found = self._find(generated.frames)
-        score = float("nan")
-        if found.all() and len(places) > 2:
-            speed = places.diff(dim=0).norm(dim=-1).mean(1).numpy()
-            sound = beats.sound_beats(generated.wave.numpy())
-            score = beats.beat_alignment(sound[sound < len(places)], beats.motion_beats(speed))
-        self._mean.add(torch.tensor(score))
+        if generated is not None:
+            self._mean.add(torch.tensor(self._align(generated)))
+
+    def _align(self, clip: Clip) -> float:
+        """The score of one clip, NaN where it has none."""
+        assert clip.wave is not None
+        places, found = self._find(clip.frames)
+        if not found.all() or len(places) <= 2:
+            return float("nan")
+        speed = places.diff(dim=0).norm(dim=-1).mean(1).numpy()
+        sound = beats.sound_beats(clip.wave.numpy())
+        return beats.beat_alignment(sound[sound < len(places)], beats.motion_beats(speed))
 
     def compute(self) -> dict[str, float]:
         """The mean, over how many clips, and how many had no onsets or frames without a face."""
