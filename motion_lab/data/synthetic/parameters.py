@@ -45,8 +45,12 @@ BODY_MOTION = MOTION + ARMS
 HEAD_POSE = slice(0, MOTION.index("zoom") + 1)
 """Which of them move the head as a whole."""
 
-SLOW = (*MOTION[HEAD_POSE], "smile", "brow_raise", "brow_frown")
-"""Which of them never change within a frame or two, as lips, lids and eyes do."""
+STEADINESS = {
+    **dict.fromkeys((*MOTION[HEAD_POSE], "smile", "brow_raise", "brow_frown"), 1 / 4),
+    **dict.fromkeys(("jaw", "lip_width"), 1 / 16),
+}
+"""How much of a frame's value may be that of either frame beside it: a head and a brow never change
+within a frame or two, a jaw hardly, lids and gaze do."""
 
 LIMITS = np.array(
     [
