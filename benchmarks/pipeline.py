@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness.case import FORWARD, Case, Contender, Inputs, Op, Output, Work
 from motion_lab.ops import use_backend, warp
 
-_FRAMES = {"cpu": 4, "cuda": 32}
+_FRAMES = {"cpu": 8, "cuda": 32}
 _TORCH = {"grid_sample": "torch", "warp": "torch", "region_attention": "torch"}
 _REFERENCE = dict.fromkeys(_TORCH, "reference")
 

@@ -161,7 +161,7 @@ def animate(job: Job, models: Models | None = None, stages: Stages | None = None
     stages = stages or Stages()
     job.check()
     device = resolve_device(job.device)
-    batch = 32 if device.type == "cuda" else 4
+    batch = 32 if device.type == "cuda" else 8
     with stages.stage("reading the portrait"):
         picture = load_image(job.portrait)
         framing = _frame(job, picture, stages)
