@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from motion_lab.cli.options import Checkpoint, Device, Plugin
+from motion_lab.cli.options import Checkpoint, Device, Guidance, Plugin, Steps
 
 Identities = Annotated[
     int, typer.Option("--identities", min=2, metavar="N", help="How many people to evaluate on.")
@@ -138,8 +138,8 @@ def motion(
         ),
     ] = None,
     setting: MetricSettings = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly.")] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     json: Json = None,
     device: Device = "auto",
     plugin: Plugin = None,
@@ -181,8 +181,8 @@ def recordings(
     ],
     checkpoint: Checkpoint = "small",
     seed: Seed = 0,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly.")] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     json: Json = None,
     device: Device = "auto",
     plugin: Plugin = None,

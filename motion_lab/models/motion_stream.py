@@ -16,9 +16,9 @@ class MotionStream:
 
     A frame of motion depends on the sound up to ``look_ahead`` frames after the hop that the next
     frame lies in (`MotionModel.steady`), never on how the sound was cut into pieces on its way.
-    Frontend and extractors remember what
-    they need of the past (`advance`; an extractor with a bounded window is shown that window
-    again), so a minute costs the same however long the stream has been going on.
+    Frontend and extractors remember what they need of the past (`advance`; an extractor with a
+    bounded window is shown that window again), so a minute costs the same however long the stream
+    has been going on.
 
     Args:
         model: what moves the portrait; its frontend and extractors must be able to stream.

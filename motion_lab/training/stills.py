@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motion_lab.components.blocks import resize
+from motion_lab.components.blocks import pixel_centres, resize
 from motion_lab.data.portrait import crop_portrait, load_image
 from motion_lab.data.synthetic.pairs import FLOW_SIZE
 from motion_lab.data.synthetic.parameters import REGIONS
@@ -43,7 +43,7 @@ def smooth_warps(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
     """Displacements (count, size, size, 2) float32 in [-1, 1] units: turned, zoomed, shifted and
     bent like rubber, everywhere without a fold.
     """
-    at = _centres(size)
+    at = pixel_centres(size, size, torch.empty(0)).numpy()
     fields = []
     for _ in range(count):
         framing = random_framing(rng)
@@ -75,7 +75,7 @@ def mix_in_stills(
     field = torch.from_numpy(smooth_warps(rng, count, FLOW_SIZE))
     side = source.shape[-1]
     driving = warp(source, resize(field.movedim(-1, 1), (side, side)).movedim(1, -1))
-    seen = (torch.from_numpy(_centres(FLOW_SIZE)) + field).abs().amax(-1) <= 1
+    seen = (pixel_centres(FLOW_SIZE, FLOW_SIZE, field) + field).abs().amax(-1) <= 1
     batch["source"][chosen] = source
     batch["target"][chosen] = driving
     batch["driver"][chosen] = driving
@@ -83,9 +83,3 @@ def mix_in_stills(
     batch["visible"][chosen] = seen.float()
     batch["regions"][chosen] = REGIONS.index("skin")
     batch["known"] &= ~chosen
-
-
-def _centres(size: int) -> np.ndarray:
-    """(size, size, 2) float32: x and y of pixels' centres, in [-1, 1]."""
-    along = (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
-    return np.stack(np.meshgrid(along, along), -1)

@@ -25,10 +25,7 @@ from motion_lab.evaluation.tracks import (
     fast_energy,
     pearson,
 )
-from motion_lab.models.weights import (
-    BASE_FILE,
-    fingerprint,
-)
+from motion_lab.models.weights import BASE_FILE, fingerprint
 
 SIZE = 8  # 3 · 8 · 8 numbers: room for 64 coordinates of two bytes
 
