@@ -9,21 +9,13 @@
 #include <memory>
 #include <new>
 #include <type_traits>
-#include <utility>
 
+#include "common/simd.h"
 #include "common/tensor.h"
 
 namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA {
 
 constexpr int kTile = 64;
-
-#if defined(__AVX512F__)
-constexpr int kRegisterBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kRegisterBytes = 32;
-#else
-constexpr int kRegisterBytes = 16;
-#endif
 
 template <class A, int W>
 struct VectorOf {
@@ -33,17 +25,21 @@ struct VectorOf {
 // B numbers in as many registers as they need.
 template <class A, int B>
 struct Lanes {
-  static constexpr int kWidth = std::min<int>(B, kRegisterBytes / sizeof(A));
+  static constexpr int kWidth = std::min(B, kLanes<A>);
   static constexpr int kRegisters = B / kWidth;
   using Vector = typename VectorOf<A, kWidth>::type;
   Vector v[kRegisters];
 
+  // Register by register: gcc takes an array of them through memory, in pieces.
   static Lanes load(const A* from) {
     Lanes lanes;
-    std::memcpy(lanes.v, from, sizeof lanes.v);
+    for (int r = 0; r < kRegisters; ++r)
+      std::memcpy(&lanes.v[r], from + r * kWidth, sizeof(Vector));
     return lanes;
   }
-  void store(A* to) const { std::memcpy(to, v, sizeof v); }
+  void store(A* to) const {
+    for (int r = 0; r < kRegisters; ++r) std::memcpy(to + r * kWidth, &v[r], sizeof(Vector));
+  }
   void add_product(A factor, const Lanes& x) {
     for (int r = 0; r < kRegisters; ++r) v[r] += factor * x.v[r];
   }
@@ -62,72 +58,37 @@ inline auto fold(typename VectorOf<A, W>::type v) {
   }
 }
 
-template <class V, int... I>
-inline V low_half_interleaved(V a, V b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (I % 2 * static_cast<int>(sizeof...(I)) + I / 2)...);
-}
-
-template <class V, int... I>
-inline V high_half_interleaved(V a, V b, std::integer_sequence<int, I...>) {
-  constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(a, b, (I % 2 * n + n / 2 + I / 2)...);
-}
-
-template <class V, int... I>
-inline V even_lanes(V a, V b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (2 * I)...);
-}
-
-template <class V, int... I>
-inline V odd_lanes(V a, V b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (2 * I + 1)...);
-}
-
-// From B vectors of W numbers, one a channel, to W rows of B numbers, B a power of two: each round
-// halves the distance between the lanes of one row. B = W transposes.
-template <int W, int B, class V>
-inline void interleave(V (&vectors)[B]) {
-  constexpr auto lanes = std::make_integer_sequence<int, W>{};
-  for (int round = 1; round < B; round *= 2) {
-    V shuffled[B];
-    for (int i = 0; i < B / 2; ++i) {
-      shuffled[2 * i] = low_half_interleaved(vectors[i], vectors[i + B / 2], lanes);
-      shuffled[2 * i + 1] = high_half_interleaved(vectors[i], vectors[i + B / 2], lanes);
-    }
-    for (int i = 0; i < B; ++i) vectors[i] = shuffled[i];
+// Where rows of 4 numbers lie several to a vector, four vectors of rows that follow each other in
+// memory become four of which vector i has the rows i, i + 4, i + 8 ... Its own way back. Vector i
+// is to come from, and to go to, place(i).
+template <class A>
+struct RowsOfFour {
+  static constexpr int kRows = kLanes<A> / 4;
+  static constexpr int place(int i) { return i / kRows + i % kRows * (4 / kRows); }
+  static void deal(Vec<A>* vectors) {
+    for (int i = 0; i < 4; i += kRows) transpose_squares<A, 4, kRows>(vectors + i, 1);
   }
-}
-
-// The way back.
-template <int W, int B, class V>
-inline void separate(V (&vectors)[B]) {
-  constexpr auto lanes = std::make_integer_sequence<int, W>{};
-  for (int round = 1; round < B; round *= 2) {
-    V shuffled[B];
-    for (int i = 0; i < B / 2; ++i) {
-      shuffled[i] = even_lanes(vectors[2 * i], vectors[2 * i + 1], lanes);
-      shuffled[i + B / 2] = odd_lanes(vectors[2 * i], vectors[2 * i + 1], lanes);
-    }
-    for (int i = 0; i < B; ++i) vectors[i] = shuffled[i];
-  }
-}
+};
 
 // `channels` rows of `count` numbers, `pitch` apart -> `count` rows of B; missing channels are 0.
-// Few channels a row are done for as many rows as fill the registers.
+// Channel by channel within the inner loop's reach: at a pitch that is a power of two, more of them
+// than a cache has ways would drive each other out.
 template <class A, int B>
 void channels_to_rows(const A* from, int64_t pitch, int channels, int count, A* to) {
-  constexpr int W = kRegisterBytes / sizeof(A), N = std::min(B, W);
+  constexpr int W = kLanes<A>, N = std::min(B, W);
   const int whole = count / W * W;
-  for (int p = 0; p < whole; p += W)
-    for (int c = 0; c < B; c += N) {
-      typename VectorOf<A, W>::type block[N] = {};
-      for (int i = 0; i < N && c + i < channels; ++i)
-        std::memcpy(&block[i], from + (c + i) * pitch + p, sizeof block[i]);
-      interleave<W>(block);
-      if constexpr (N == W)
-        for (int i = 0; i < W; ++i) std::memcpy(to + (p + i) * B + c, &block[i], sizeof block[i]);
-      else
-        std::memcpy(to + p * B, block, sizeof block);
+  for (int c = 0; c < B; c += N)
+    for (int p = 0; p < whole; p += W) {
+      Vec<A> block[N] = {};
+      for (int i = 0; i < N && c + i < channels; ++i) block[i] = load(from + (c + i) * pitch + p);
+      if constexpr (N == W) {
+        transpose<A>(block);
+        for (int i = 0; i < W; ++i) store(to + (p + i) * B + c, block[i]);
+      } else {
+        transpose_squares<A, 1, 4>(block, 1);
+        RowsOfFour<A>::deal(block);
+        for (int i = 0; i < 4; ++i) store(to + p * 4 + RowsOfFour<A>::place(i) * W, block[i]);
+      }
     }
   for (int p = whole; p < count; ++p)
     for (int c = 0; c < B; ++c) to[p * B + c] = c < channels ? from[c * pitch + p] : A(0);
@@ -136,20 +97,20 @@ void channels_to_rows(const A* from, int64_t pitch, int channels, int count, A* 
 // The way back; the missing channels are not written.
 template <class A, int B>
 void rows_to_channels(const A* from, int64_t pitch, int channels, int count, A* to) {
-  constexpr int W = kRegisterBytes / sizeof(A), N = std::min(B, W);
+  constexpr int W = kLanes<A>, N = std::min(B, W);
   const int whole = count / W * W;
-  for (int p = 0; p < whole; p += W)
-    for (int c = 0; c < channels; c += N) {
-      typename VectorOf<A, W>::type block[N];
+  for (int c = 0; c < channels; c += N)
+    for (int p = 0; p < whole; p += W) {
+      Vec<A> block[N];
       if constexpr (N == W) {
-        for (int i = 0; i < W; ++i) std::memcpy(&block[i], from + (p + i) * B + c, sizeof block[i]);
-        interleave<W>(block);  // to transpose is its own way back
+        for (int i = 0; i < W; ++i) block[i] = load(from + (p + i) * B + c);
+        transpose<A>(block);
       } else {
-        std::memcpy(block, from + p * B, sizeof block);
-        separate<W>(block);
+        for (int i = 0; i < 4; ++i) block[i] = load(from + p * 4 + RowsOfFour<A>::place(i) * W);
+        RowsOfFour<A>::deal(block);
+        transpose_squares<A, 1, 4>(block, 1);
       }
-      for (int i = 0; i < N && c + i < channels; ++i)
-        std::memcpy(to + (c + i) * pitch + p, &block[i], sizeof block[i]);
+      for (int i = 0; i < N && c + i < channels; ++i) store(to + (c + i) * pitch + p, block[i]);
     }
   for (int p = whole; p < count; ++p)
     for (int c = 0; c < channels; ++c) to[c * pitch + p] = from[p * B + c];
