@@ -363,9 +363,11 @@ class Buffer {
     data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes ? bytes : 64)));
     if (!data_) throw std::bad_alloc();
   }
-  T* data() { return data_.get(); }
-  T& operator[](int64_t i) { return data_.get()[i]; }
-  void zero(int64_t count) { std::memset(static_cast<void*>(data_.get()), 0, count * sizeof(T)); }
+  T* data() const { return data_.get(); }
+  T& operator[](int64_t i) const { return data_.get()[i]; }
+  void zero(int64_t count) const {
+    std::memset(static_cast<void*>(data_.get()), 0, count * sizeof(T));
+  }
 
  private:
   struct Free {

@@ -1,7 +1,9 @@
 // Sampling on the CPU. The input is packed into blocks of B channels, cell by cell, so that a tap
-// is one contiguous row whatever the layout and type; behind each block's cells lies a row of
-// zeros, where the taps outside point, so that infinities at the edge never meet a weight of zero.
-// Outputs are made in tiles: positions, then taps, then sums over rows.
+// is one contiguous row whatever the layout and type. Behind each of its lines of cells along x
+// lies a cell of zeros, where the taps outside point, so that infinities at the edge never meet a
+// weight of zero; and as lines are then not as long as a power of two, cells above each other do
+// not drive each other out of a cache. Outputs are made in tiles: positions, then taps, then sums
+// over rows.
 #include "common/parallel.h"
 #include "grid_sample/contract.h"
 #include "grid_sample/rows.h"
@@ -14,6 +16,7 @@ namespace {
 template <class A, int B, int rank, int n>
 class Sampler : Geometry<A, rank> {
   using Base = Geometry<A, rank>;
+  using Base::in_size_, Base::as_it_lies_, Base::packed_;
   using Base::params_, Base::outputs_, Base::cells_, Base::out_cells_, Base::mask_;
 
  public:
@@ -22,6 +25,8 @@ class Sampler : Geometry<A, rank> {
         batch_(params.input.size[0]),
         channels_(params.input.size[1]),
         blocks_((channels_ + B - 1) / B),
+        lines_(in_size_[1] * in_size_[2]),
+        block_size_((int64_t{packed_.outside} + 2) * B),
         input_(params.input, 2, 1) {
     const int64_t work = batch_ * (cells_ + outputs_ * out_cells_) * channels_;
     threads_ = static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads));
@@ -56,10 +61,11 @@ class Sampler : Geometry<A, rank> {
     explicit Source(const Sampler& sampler)
         : s(sampler),
           in_place(s.lies_in_rows()),
-          memory(in_place ? s.channels_ : s.blocks_ * (s.cells_ + 1) * B),
+          layout(in_place ? s.as_it_lies_ : s.packed_),
+          memory(in_place ? s.channels_ : s.blocks_ * s.block_size_),
           pitch(in_place ? s.input_.cell_stride : B),
-          block_stride(in_place ? B : (s.cells_ + 1) * B) {
-      if (in_place) std::fill_n(memory.get(), s.channels_, A(0));
+          block_stride(in_place ? B : s.block_size_) {
+      if (in_place) memory.zero(s.channels_);
     }
 
     void prepare(int64_t item, int threads) {
@@ -69,39 +75,56 @@ class Sampler : Geometry<A, rank> {
         return;
       }
       if (data && s.params_.input.stride[0] == 0) return;  // expanded: the item before
-      data = memory.get();
-      parallel_ranges(s.blocks_ * tiles_of(s.cells_), threads,
-                      [&](int64_t begin, int64_t end, int) { pack(plane, begin, end); });
+      data = memory.data();
+      s.for_lines(threads, [&](int64_t block, int64_t line) {
+        A* to = memory.data() + block * block_stride + s.start_of_line(line) * B;
+        if (line == 0) std::fill_n(to - B, B, A(0));
+        s.for_tiles_of_line(line, [&](int64_t first, int64_t x, int count) {
+          load_tile<A, B>(plane, block * B, s.in_block(block), first, count, to + x * B);
+        });
+        const bool last = line + 1 == s.lines_;
+        std::fill_n(to + s.in_size_[0] * B, last ? 2 * B : B, A(0));
+      });
     }
 
-    [[gnu::noinline]] void pack(const Plane& plane, int64_t begin, int64_t end) {
-      const int64_t tiles = tiles_of(s.cells_);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t block = i / tiles, first = i % tiles * kTile;
-        A* to = memory.get() + block * block_stride;
-        if (first == 0) std::fill_n(to + s.cells_ * B, B, A(0));
-        load_tile<A, B>(plane, block * B, s.in_block(block), first, in_tile(first, s.cells_),
-                        to + first * B);
-      }
-    }
+    const A* block(int64_t i) const { return data + i * block_stride; }
 
     // Calls body(row) with a function from a cell to its row.
     template <class Body>
-    void with_rows(int64_t block, Body&& body) const {
-      const A* from = data + block * block_stride;
+    void with_rows(int64_t i, Body&& body) const {
+      const A* from = block(i);
       if (!in_place) return body([from](int64_t cell) { return from + cell * B; });
-      const A* zeros = memory.get();
-      body([=, outside = s.cells_, step = pitch](int64_t cell) {
+      const A* zeros = memory.data();
+      body([=, outside = layout.outside, step = pitch](int64_t cell) {
         return cell == outside ? zeros : from + cell * step;
       });
     }
 
     const Sampler& s;
     const bool in_place;
+    const Layout layout;
     Buffer<A> memory;  // the packed rows, or zeros
     const int64_t pitch, block_stride;
     const A* data = nullptr;
   };
+
+  // Calls body(block, line) for the lines of cells along x of each block of channels.
+  template <class Body>
+  void for_lines(int threads, Body&& body) const {
+    parallel_ranges(blocks_ * lines_, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) body(i / lines_, i % lines_);
+    });
+  }
+
+  // Calls body(first, x, count) for a line's tiles: their first cell in the tensor, and in the
+  // line.
+  template <class Body>
+  void for_tiles_of_line(int64_t line, Body&& body) const {
+    for (int64_t x = 0; x < in_size_[0]; x += kTile)
+      body(line * in_size_[0] + x, x, in_tile(x, in_size_[0]));
+  }
+
+  int64_t start_of_line(int64_t line) const { return packed_.first + line * packed_.step[1]; }
 
   bool lies_in_rows() const { return in_rows(input_) && input_.run == cells_; }
 
@@ -158,32 +181,57 @@ class Sampler : Geometry<A, rank> {
   void place(int64_t item, int64_t output, int64_t first, int count, Taps& taps) const {
     alignas(64) A x[rank][kTile];
     this->positions(item, output, first, count, x);
-    taps.place(x, this->axes_, params_.padding, this->in_size_);
+    taps.place(x);
   }
 
-  bool load_mask(int64_t item, int64_t first, int count, A (&mask)[kTile]) const {
-    if (params_.mask) load_channel(mask_.at(item * params_.mask.stride[0]), 0, first, count, mask);
-    return static_cast<bool>(params_.mask);
+  // Finds the taps for the way that the source is read.
+  static void find(const Source& source, const A* factor, Taps& taps) {
+    if constexpr (Rows::kPairs)
+      if (!source.in_place) return taps.find_pairs(factor);
+    taps.find_taps(factor);
+  }
+
+  static void gather(const Source& source, int64_t block, const Taps& taps, int count, A* tile) {
+    if constexpr (Rows::kPairs)
+      if (!source.in_place) return Rows::gather_pairs(source.block(block), taps, count, tile);
+    source.with_rows(block, [&](auto row) { Rows::gather(row, taps, count, tile); });
+  }
+
+  // Adds to `partial`, which begins with the first block.
+  static void add_products(const Source& source, int64_t block, const A* tile, const Taps& taps,
+                           int count, A (&partial)[Taps::kCount][kTile * kFolded]) {
+    if (block == 0)
+      for (auto& of_tap : partial) std::fill_n(of_tap, count * kFolded, A(0));
+    if constexpr (Rows::kPairs)
+      if (!source.in_place) return Rows::add_pairs(source.block(block), tile, taps, count, partial);
+    source.with_rows(block, [&](auto row) { Rows::add_products(row, tile, taps, count, partial); });
+  }
+
+  // The mask of a tile, or nothing if there is none.
+  const A* load_mask(int64_t item, int64_t first, int count, A (&mask)[kTile]) const {
+    if (!params_.mask) return nullptr;
+    load_channel(mask_.at(item * params_.mask.stride[0]), 0, first, count, mask);
+    std::fill(mask + count, mask + kTile, A(0));
+    return mask;
   }
 
   [[gnu::noinline]] void sample_tiles(const Source& source, int64_t item, int64_t begin,
                                       int64_t end, const Tensor& out, const Plane& plane) const {
     const int64_t tiles = tiles_of(out_cells_);
-    Taps taps;
-    alignas(64) A tile[kTile * B];
+    Taps taps(source.layout, this->axes_, params_.padding);
+    alignas(64) A tile[kTile * B], mask[kTile];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t output = i / tiles, first = this->start_of_tile(i % tiles);
       const int count = in_tile(first, out_cells_);
       place(item, output, first, count, taps);
-      alignas(64) A mask[kTile] = {};
-      if (load_mask(item, first, count, mask)) taps.multiply(mask);
+      find(source, load_mask(item, first, count, mask), taps);
       const Plane to = plane.at(item * out.stride[0] + output * out.stride[1]);
       if (source.in_place && in_rows(to)) {
         gather_rows(source, taps, first, count, to);
         continue;
       }
       for (int64_t block = 0; block < blocks_; ++block) {
-        source.with_rows(block, [&](auto row) { Rows::gather(row, taps, count, tile); });
+        gather(source, block, taps, count, tile);
         store_tile<A, B>(tile, block * B, in_block(block), first, count, to);
       }
     }
@@ -198,19 +246,19 @@ class Sampler : Geometry<A, rank> {
           splits(std::min(std::max<int64_t>(1, s.threads_ / (s.batch_ * groups)),
                           1 + s.outputs_ * s.out_cells_ / s.cells_)),
           wave(std::min(s.batch_, divide_up(s.threads_, groups * splits))),
-          block_size((s.cells_ + 1) * B),
-          copy_size(s.blocks_ * block_size),
+          copy_size(s.blocks_ * s.block_size_),
           memory(wave * splits * copy_size) {}
 
     static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-    A* at(int64_t in_wave, int64_t split, int64_t block) const {
-      return memory.get() + (in_wave * splits + split) * copy_size + block * block_size;
-    }
-
-    const int64_t groups, splits, wave, block_size, copy_size;
+    const int64_t groups, splits, wave, copy_size;
     Buffer<A> memory;
   };
+
+  A* sums_at(const Sums& sums, int64_t in_wave, int64_t split, int64_t block) const {
+    return sums.memory.data() + (in_wave * sums.splits + split) * sums.copy_size +
+           block * block_size_;
+  }
 
   void backward_input(const Tensor& grad, const Tensor& to) const {
     const Sums sums(*this);
@@ -222,11 +270,11 @@ class Sampler : Geometry<A, rank> {
         const int64_t item = start + i / units;
         scatter_share(sums, i, item, grad.stride[1], grad_plane.at(item * grad.stride[0]));
       });
-      const int64_t tiles = blocks_ * tiles_of(cells_);
-      parallel_ranges(items * tiles, threads_, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i)
-          reduce_tile(sums, i / tiles, i % tiles, to_plane.at((start + i / tiles) * to.stride[0]));
-      });
+      for (int64_t i = 0; i < items; ++i) {
+        const Plane target = to_plane.at((start + i) * to.stride[0]);
+        for_lines(threads_,
+                  [&](int64_t block, int64_t line) { reduce_line(sums, i, block, line, target); });
+      }
     }
   }
 
@@ -237,35 +285,35 @@ class Sampler : Geometry<A, rank> {
     const int64_t in_wave = unit / (sums.splits * sums.groups);
     const int64_t block_begin = blocks_ * group / sums.groups;
     const int64_t block_end = blocks_ * (group + 1) / sums.groups;
-    std::fill(sums.at(in_wave, split, block_begin), sums.at(in_wave, split, block_end), A(0));
+    A* const blocks = sums_at(sums, in_wave, split, 0);
+    std::fill(blocks + block_begin * block_size_, blocks + block_end * block_size_, A(0));
     const int64_t tiles = tiles_of(out_cells_), work = outputs_ * tiles;
-    Taps taps;
-    alignas(64) A tile[kTile * B];
+    Taps taps(packed_, this->axes_, params_.padding);
+    alignas(64) A tile[kTile * B], mask[kTile];
     for (int64_t i = work * split / sums.splits; i < work * (split + 1) / sums.splits; ++i) {
       const int64_t output = i / tiles, first = this->start_of_tile(i % tiles);
       const int count = in_tile(first, out_cells_);
       place(item, output, first, count, taps);
-      alignas(64) A mask[kTile] = {};
-      if (load_mask(item, first, count, mask)) taps.multiply(mask);
+      taps.find_taps(load_mask(item, first, count, mask));
       const Plane from = grad.at(output * output_stride);
       for (int64_t block = block_begin; block < block_end; ++block) {
         load_tile<A, B>(from, block * B, in_block(block), first, count, tile);
-        Rows::scatter(tile, taps, count, sums.at(in_wave, split, block));
+        Rows::scatter(tile, taps, count, blocks + block * block_size_);
       }
     }
   }
 
-  [[gnu::noinline]] void reduce_tile(const Sums& sums, int64_t in_wave, int64_t block_and_tile,
+  [[gnu::noinline]] void reduce_line(const Sums& sums, int64_t in_wave, int64_t block, int64_t line,
                                      const Plane& to) const {
-    const int64_t tiles = tiles_of(cells_);
-    const int64_t block = block_and_tile / tiles, first = block_and_tile % tiles * kTile;
-    const int count = in_tile(first, cells_);
-    A* sum = sums.at(in_wave, 0, block) + first * B;
-    for (int64_t split = 1; split < sums.splits; ++split) {
-      const A* more = sums.at(in_wave, split, block) + first * B;
-      for (int j = 0; j < count * B; ++j) sum[j] += more[j];
-    }
-    store_tile<A, B>(sum, block * B, in_block(block), first, count, to);
+    for_tiles_of_line(line, [&](int64_t first, int64_t x, int count) {
+      const int64_t at = (start_of_line(line) + x) * B;
+      A* sum = sums_at(sums, in_wave, 0, block) + at;
+      for (int64_t split = 1; split < sums.splits; ++split) {
+        const A* more = sums_at(sums, in_wave, split, block) + at;
+        for (int j = 0; j < count * B; ++j) sum[j] += more[j];
+      }
+      store_tile<A, B>(sum, block * B, in_block(block), first, count, to);
+    });
   }
 
   // All gradients but the input's follow from the products of the output's gradient with the rows
@@ -282,21 +330,23 @@ class Sampler : Geometry<A, rank> {
                                              int64_t end, const Tensor& grad,
                                              const Gradients& gradients) const {
     const Plane grad_plane = Plane(grad, 3, 2).at(item * grad.stride[0]);
-    Taps taps;
-    alignas(64) A dots[taps.kCount][kTile];
+    Taps taps(source.layout, this->axes_, params_.padding);
+    alignas(64) A dots[Taps::kCount][kTile], position_grad[rank][kTile], mask[kTile];
+    alignas(64) A mask_grad[kTile];
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = this->start_of_tile(i);
       const int count = in_tile(first, out_cells_);
-      alignas(64) A mask[kTile] = {}, mask_grad[kTile] = {};
-      const bool masked = load_mask(item, first, count, mask);
+      const A* factor = load_mask(item, first, count, mask);
+      if (gradients.mask) std::fill_n(mask_grad, kTile, A(0));
       for (int64_t output = 0; output < outputs_; ++output) {
         place(item, output, first, count, taps);
+        find(source, nullptr, taps);
         dot(grad_plane.at(output * grad.stride[1]), first, count, source, taps, dots);
-        alignas(64) A position_grad[rank][kTile] = {};
-        taps.differentiate(dots, position_grad, mask_grad);
-        if (masked)
+        taps.differentiate(dots, position_grad);
+        if (factor)
           for (auto& along : position_grad)
-            for (int p = 0; p < kTile; ++p) along[p] *= mask[p];
+            for (int p = 0; p < kTile; ++p) along[p] *= factor[p];
+        if (gradients.mask) taps.add_values(dots, mask_grad);
         this->store_gradients(item, output, first, count, position_grad, gradients);
       }
       if (gradients.mask)
@@ -309,15 +359,14 @@ class Sampler : Geometry<A, rank> {
   void dot(const Plane& grad, int64_t first, int count, const Source& source, const Taps& taps,
            A (&dots)[Taps::kCount][kTile]) const {
     constexpr int tap_count = Taps::kCount;
-    alignas(64) A partial[tap_count][kTile * kFolded] = {};
+    alignas(64) A partial[tap_count][kTile * kFolded];
     if (source.in_place && in_rows(grad)) {
       dot_rows(grad, first, count, source, taps, partial);
     } else {
       alignas(64) A tile[kTile * B];
       for (int64_t block = 0; block < blocks_; ++block) {
         load_tile<A, B>(grad, block * B, in_block(block), first, count, tile);
-        source.with_rows(block,
-                         [&](auto row) { Rows::add_products(row, tile, taps, count, partial); });
+        add_products(source, block, tile, taps, count, partial);
       }
     }
     for (int tap = 0; tap < tap_count; ++tap) {
@@ -353,7 +402,8 @@ class Sampler : Geometry<A, rank> {
     });
   }
 
-  const int64_t batch_, channels_, blocks_;
+  const int64_t batch_, channels_, blocks_, lines_;
+  const int64_t block_size_;  // packed
   Plane input_;
   int threads_;
 };

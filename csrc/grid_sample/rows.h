@@ -23,6 +23,27 @@ struct Rows {
     }
   }
 
+  // From cells that lie side by side; B is 4, the width of half a pair.
+  static constexpr bool kPairs = B == 4 && Taps::kCount == 2 * Taps::kPairs;
+  using Pair = typename VectorOf<A, 2 * B>::type;
+
+  static Pair pair_at(const A* rows, uint32_t cell) {
+    Pair pair;
+    std::memcpy(&pair, rows + int64_t{cell} * B, sizeof pair);
+    return pair;
+  }
+
+  static void gather_pairs(const A* rows, const Taps& taps, int count, A* tile) {
+    for (int p = 0; p < count; ++p) {
+      Pair sum = taps.pair_weight[0][p] * pair_at(rows, taps.pair_cell[0][p]);
+      for (int i = 1; i < taps.kPairs; ++i)
+        sum += taps.pair_weight[i][p] * pair_at(rows, taps.pair_cell[i][p]);
+      const auto both = halves<A, 2 * B>(sum);
+      const auto result = taps.x_weight[0][p] * both.low + taps.x_weight[1][p] * both.high;
+      std::memcpy(tile + p * B, &result, sizeof result);
+    }
+  }
+
   static void scatter(const A* tile, const Taps& taps, int count, A* data) {
     for (int p = 0; p < count; ++p) {
       const Row grad = Row::load(tile + p * B);
@@ -41,18 +62,35 @@ struct Rows {
     return fold<A, Row::kWidth>(sum);
   }
 
+  // Adds to partial[tap] the products of a tile's rows with those that the taps read.
   template <class RowOf>
   static void add_products(RowOf row, const A* tile, const Taps& taps, int count,
                            A (&partial)[Taps::kCount][kTile * kFolded]) {
     for (int p = 0; p < count; ++p) {
       const Row at = Row::load(tile + p * B);
-      for (int tap = 0; tap < taps.kCount; ++tap) {
-        Folded sum;
-        std::memcpy(&sum, partial[tap] + p * kFolded, sizeof sum);
-        sum += product(at, Row::load(row(taps.cell[tap][p])));
-        std::memcpy(partial[tap] + p * kFolded, &sum, sizeof sum);
+      for (int tap = 0; tap < taps.kCount; ++tap)
+        add(product(at, Row::load(row(taps.cell[tap][p]))), partial[tap] + p * kFolded);
+    }
+  }
+
+  static void add_pairs(const A* rows, const A* tile, const Taps& taps, int count,
+                        A (&partial)[Taps::kCount][kTile * kFolded]) {
+    for (int p = 0; p < count; ++p) {
+      const Row at = Row::load(tile + p * B);
+      for (int i = 0; i < taps.kPairs; ++i) {
+        const A* from = rows + int64_t{taps.pair_cell[i][p]} * B;
+        add(product(at, Row::load(from)), partial[2 * i] + p * kFolded);
+        add(product(at, Row::load(from + B)), partial[2 * i + 1] + p * kFolded);
       }
     }
+  }
+
+ private:
+  static void add(Folded value, A* to) {
+    Folded sum;
+    std::memcpy(&sum, to, sizeof sum);
+    sum += value;
+    std::memcpy(to, &sum, sizeof sum);
   }
 };
 

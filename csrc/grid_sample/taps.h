@@ -16,49 +16,70 @@ inline int in_tile(int64_t first, int64_t cells) {
 
 constexpr uint32_t kOutside = ~0u;  // in place of a cell's number
 
+// How the cells of a channel are numbered where taps read them or add to them.
+struct Layout {
+  uint32_t first;    // the first cell's number
+  uint32_t step[3];  // from a cell to the next along x, y and z
+  uint32_t outside;  // the number of a cell that stands for all those outside
+};
+
 // The taps of a tile's positions: `n` along each of `rank` axes.
 template <class A, int rank, int n>
 struct Taps {
   static constexpr int kCount = power(n, rank);
+  static constexpr int kPairs = n == 2 ? kCount / 2 : 1;
   static constexpr int along(int tap, int axis) { return tap_along<n>(tap, axis); }
 
-  alignas(64) uint32_t cell[kCount][kTile];  // counted through the input; outside: their number
-  alignas(64) A weight[kCount][kTile];
   alignas(64) A axis_weight[rank][n][kTile];
   alignas(64) A axis_slope[rank][n][kTile];  // the weight's derivative by the normalised coordinate
+  // Of each tap, by find_taps.
+  alignas(64) uint32_t cell[kCount][kTile];
+  alignas(64) A weight[kCount][kTile];
+  // Of each two taps that differ in x alone, by find_pairs: the cell of the first, and the product
+  // of their weights along the other axes.
+  alignas(64) uint32_t pair_cell[kPairs][kTile];
+  alignas(64) A pair_weight[kPairs][kTile];
+  alignas(64) A x_weight[n][kTile];
 
-  // `sizes` of the input: x, y, z.
-  [[gnu::noinline]] void place(const A (&x)[rank][kTile], const Axis<A>* axes, Padding padding,
-                               const int64_t* sizes) {
-    alignas(64) uint32_t axis_cell[rank][n][kTile];
-    uint32_t stride = 1;
+  Taps(const Layout& layout, const Axis<A>* axes, Padding padding)
+      : layout_(layout), axes_(axes), padding_(padding) {}
+
+  [[gnu::noinline]] void place(const A (&x)[rank][kTile]) {
     for (int axis = 0; axis < rank; ++axis) {
-      auto* along_axis = padding == Padding::zeros    ? &place_along<Padding::zeros>
-                         : padding == Padding::border ? &place_along<Padding::border>
-                                                      : &place_along<Padding::reflection>;
-      along_axis(x[axis], axes[axis], stride, axis_weight[axis][0], axis_slope[axis][0],
-                 axis_cell[axis][0]);
-      stride *= static_cast<uint32_t>(sizes[axis]);
+      auto* along_axis = padding_ == Padding::zeros    ? &place_along<Padding::zeros>
+                         : padding_ == Padding::border ? &place_along<Padding::border>
+                                                       : &place_along<Padding::reflection>;
+      along_axis(x[axis], axes_[axis], axis == 0 ? layout_.first : 0, layout_.step[axis],
+                 axis_weight[axis][0], axis_slope[axis][0], axis_cell_[axis][0]);
     }
+  }
+
+  // The weights are multiplied by the factor, if there is one.
+  [[gnu::noinline]] void find_taps(const A* factor) {
+    weigh_x(factor);
     for (int tap = 0; tap < kCount; ++tap) {
-      const int i = along(tap, 0), j = along(tap, 1), k = rank > 2 ? along(tap, 2) : 0;
-      combine(axis_cell[0][i], axis_cell[1][j], axis_cell[rank - 1][k], axis_weight[0][i],
-              axis_weight[1][j], axis_weight[rank - 1][k], stride, cell[tap], weight[tap]);
+      combine(axis_cell_[0][along(tap, 0)], tap, cell[tap], weight[tap]);
+      for (int p = 0; p < kTile; ++p) weight[tap][p] *= x_weight[along(tap, 0)][p];
     }
   }
 
-  void multiply(const A (&factor)[kTile]) {
-    for (auto& of_tap : weight)
-      for (int p = 0; p < kTile; ++p) of_tap[p] *= factor[p];
+  // For rows of cells that are each followed by a cell of zeros: there the two cells lie side by
+  // side, also if one is outside. If both are, zeros are behind the outside cell too.
+  [[gnu::noinline]] void find_pairs(const A* factor) {
+    weigh_x(factor);
+    alignas(64) uint32_t start[kTile];
+    for (int p = 0; p < kTile; ++p) {
+      const uint32_t left = axis_cell_[0][0][p], right = axis_cell_[0][1][p];
+      start[p] = left == kOutside && right != kOutside ? right - 1 : left;
+    }
+    for (int pair = 0; pair < kPairs; ++pair)
+      combine(start, 2 * pair, pair_cell[pair], pair_weight[pair]);
   }
 
-  // From the derivatives of a sum by its taps' values those by the normalised coordinates and,
-  // added to `by_factor`, by a factor of the sum.
+  // From the derivatives of a sum by its taps' values those by the normalised coordinates.
   [[gnu::noinline]] void differentiate(const A (&by_tap)[kCount][kTile],
-                                       A (&by_coordinate)[rank][kTile],
-                                       A (&by_factor)[kTile]) const {
-    for (int tap = 0; tap < kCount; ++tap) {
-      for (int p = 0; p < kTile; ++p) by_factor[p] += weight[tap][p] * by_tap[tap][p];
+                                       A (&by_coordinate)[rank][kTile]) const {
+    for (int tap = 0; tap < kCount; ++tap)
       for (int by = 0; by < rank; ++by)
         for (int p = 0; p < kTile; ++p) {
           A product = by_tap[tap][p];
@@ -66,16 +87,22 @@ struct Taps {
             const int i = along(tap, axis);
             product *= axis == by ? axis_slope[axis][i][p] : axis_weight[axis][i][p];
           }
-          by_coordinate[by][p] += product;
+          by_coordinate[by][p] = tap == 0 ? product : by_coordinate[by][p] + product;
         }
-    }
+  }
+
+  // Adds the sums of the taps' values by their weights.
+  void add_values(const A (&by_tap)[kCount][kTile], A (&to)[kTile]) {
+    find_taps(nullptr);
+    for (int tap = 0; tap < kCount; ++tap)
+      for (int p = 0; p < kTile; ++p) to[p] += weight[tap][p] * by_tap[tap][p];
   }
 
  private:
   // The pointers are to n rows of kTile each; none overlap.
   template <Padding padding>
   [[gnu::noinline]] static void place_along(const A* __restrict x, const Axis<A> axis,
-                                            uint32_t stride, A* __restrict weight,
+                                            uint32_t first, uint32_t stride, A* __restrict weight,
                                             A* __restrict slopes, uint32_t* __restrict cell) {
     for (int p = 0; p < kTile; ++p) {
       A at[n], weights[n], derivatives[n];
@@ -84,26 +111,42 @@ struct Taps {
       for (int i = 0; i < n; ++i) {
         const bool within = at[i] >= 0 && at[i] <= axis.last;
         const auto index = static_cast<uint32_t>(static_cast<int32_t>(within ? at[i] : A(0)));
-        cell[i * kTile + p] = within ? index * stride : kOutside;
+        cell[i * kTile + p] = within ? first + index * stride : kOutside;
         weight[i * kTile + p] = weights[i];
         slopes[i * kTile + p] = derivatives[i];
       }
     }
   }
 
-  static void combine(const uint32_t* __restrict x, const uint32_t* __restrict y,
-                      const uint32_t* __restrict z, const A* __restrict x_weight,
-                      const A* __restrict y_weight, const A* __restrict z_weight, uint32_t cells,
-                      uint32_t* __restrict cell, A* __restrict weight) {
+  // A position that is not finite has weights that are not: torch lets them through in 2-D.
+  void weigh_x(const A* factor) {
+    for (int i = 0; i < n; ++i)
+      for (int p = 0; p < kTile; ++p) {
+        const bool passes = rank == 2 || axis_cell_[0][i][p] != kOutside;
+        x_weight[i][p] = passes ? axis_weight[0][i][p] * (factor ? factor[p] : A(1)) : A(0);
+      }
+  }
+
+  // For cells at x, and along the other axes where the tap is: their numbers and weights but for x.
+  void combine(const uint32_t* x, int tap, uint32_t* __restrict to_cell,
+               A* __restrict to_weight) const {
+    const int j = along(tap, 1), k = rank > 2 ? along(tap, 2) : 0;
+    const uint32_t *y = axis_cell_[1][j], *z = axis_cell_[rank - 1][k];
+    const A *y_weight = axis_weight[1][j], *z_weight = axis_weight[rank - 1][k];
+    const uint32_t outside = layout_.outside;
     for (int p = 0; p < kTile; ++p) {
       const uint32_t at = x[p] + y[p] + (rank > 2 ? z[p] : 0);
       const bool inside = x[p] != kOutside && y[p] != kOutside && (rank == 2 || z[p] != kOutside);
-      const A product = x_weight[p] * y_weight[p] * (rank > 2 ? z_weight[p] : A(1));
-      cell[p] = inside ? at : cells;
-      // A position that is not finite has weights that are not: torch lets them through in 2-D.
-      weight[p] = rank == 2 || inside ? product : A(0);
+      const A product = y_weight[p] * (rank > 2 ? z_weight[p] : A(1));
+      to_cell[p] = inside ? at : outside;
+      to_weight[p] = rank == 2 || inside ? product : A(0);
     }
   }
+
+  const Layout layout_;
+  const Axis<A>* axes_;
+  const Padding padding_;
+  alignas(64) uint32_t axis_cell_[rank][n][kTile];
 };
 
 // What of a call does not depend on the channels: where its outputs sample, and what the gradients
@@ -126,7 +169,13 @@ class Geometry {
       out_cells_ *= out_size_[i];
       if (i < rank) axes_[i] = Axis<A>(size, out_size_[i], params.align_corners, rank == 3);
     }
-    check(cells_ < int64_t{kOutside}, "grid_sample: more than 2^32 - 2 cells a channel");
+    for (const bool packed : {false, true}) {
+      const int64_t row = in_size_[0] + packed, slice = row * in_size_[1],
+                    all = slice * in_size_[2];
+      check(all + 1 < int64_t{kOutside}, "grid_sample: more than 2^32 - 3 cells a channel");
+      (packed ? packed_ : as_it_lies_) = {
+          packed, {1, uint32_t(row), uint32_t(slice)}, uint32_t(all)};
+    }
   }
 
  protected:
@@ -145,7 +194,8 @@ class Geometry {
   // Where the cells [first, first + count) of one output sample, in cells of the input.
   [[gnu::noinline]] void positions(int64_t item, int64_t output, int64_t first, int count,
                                    A (&x)[rank][kTile]) const {
-    for (auto& along : x) std::fill_n(along, kTile, A(0));
+    const int written = params_.weight ? 0 : count;
+    for (auto& along : x) std::fill(along + written, along + kTile, A(0));
     if (params_.weight) {
       alignas(64) A factor[kTile], value[kTile];
       for (int64_t k = 0; k < fields_; ++k) {
@@ -221,6 +271,9 @@ class Geometry {
   const int64_t fields_, outputs_;
   int64_t cells_ = 1, out_cells_ = 1;
   int64_t in_size_[3], out_size_[3];  // x, y, z
+  // Of the input where it lies, which has no cell for those outside, and where it is packed: a cell
+  // of zeros stands before the first and behind each row of cells, and one more at the end.
+  Layout as_it_lies_, packed_;
   Axis<A> axes_[3];
   Plane coordinates_, weight_, mask_;
 };

@@ -45,6 +45,26 @@ struct Lanes {
   }
 };
 
+template <class A, int W>
+struct Halves {
+  typename VectorOf<A, W / 2>::type low, high;
+};
+
+template <class A, int W, int... i>
+inline Halves<A, W> halves(typename VectorOf<A, W>::type v, std::integer_sequence<int, i...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return {__builtin_shufflevector(v, v, i...), __builtin_shufflevector(v, v, (W / 2 + i)...)};
+#else
+  Halves<A, W> both;
+  std::memcpy(&both, &v, sizeof v);
+  return both;
+#endif
+}
+template <class A, int W>
+inline Halves<A, W> halves(typename VectorOf<A, W>::type v) {
+  return halves<A, W>(v, std::make_integer_sequence<int, W / 2>{});
+}
+
 // The sum of a vector's quarters, eighths ...: as many numbers as add up to the same sum, at
 // most 4.
 template <class A, int W>
@@ -52,9 +72,8 @@ inline auto fold(typename VectorOf<A, W>::type v) {
   if constexpr (W <= 4) {
     return v;
   } else {
-    typename VectorOf<A, W / 2>::type half[2];
-    std::memcpy(half, &v, sizeof v);
-    return fold<A, W / 2>(half[0] + half[1]);
+    const auto both = halves<A, W>(v);
+    return fold<A, W / 2>(both.low + both.high);
   }
 }
 
@@ -155,6 +174,7 @@ struct Plane {
   // offset in elements of the piece's first cell, and where the piece begins in the tile.
   template <class Body>
   void for_runs(int64_t first, int count, Body&& body) const {
+    if (first + count <= run) return body(first * cell_stride, 0, count);
     int64_t index = first / run, within = first % run;
     for (int done = 0; done < count; ++index, within = 0) {
       const int length = static_cast<int>(std::min<int64_t>(run - within, count - done));
@@ -165,8 +185,8 @@ struct Plane {
   }
 };
 
-// The strides of coordinates, 2 and 3, and of one vector for all cells are constants to the compiler,
-// so that it can use shuffles.
+// The strides of coordinates, 2 and 3, and of one vector for all cells are constants to the
+// compiler, so that it can use shuffles.
 template <class From, class To>
 void load_strided(const From* from, int64_t stride, int count, To* to) {
   const auto load = [&](auto step) {
@@ -256,23 +276,5 @@ void store_channel(const A* values, int64_t channel, int64_t first, int count, c
     });
   });
 }
-
-// Uninitialised memory in which rows of 16 floats do not straddle cache lines.
-template <class A>
-class Buffer {
- public:
-  explicit Buffer(int64_t count) {
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(A) + 63) / 64 * 64;
-    memory_.reset(static_cast<A*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
-    if (!memory_) throw std::bad_alloc();
-  }
-  A* get() const { return memory_.get(); }
-
- private:
-  struct Free {
-    void operator()(A* pointer) const { std::free(pointer); }
-  };
-  std::unique_ptr<A, Free> memory_;
-};
 
 }  // namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA
