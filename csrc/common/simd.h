@@ -215,6 +215,9 @@ inline Vec<float> at_least(float bound, Vec<float> x) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Vec<float>>(
       _mm512_max_ps(_mm512_set1_ps(bound), reinterpret_cast<__m512>(x)));
+#elif defined(__AVX__)
+  return reinterpret_cast<Vec<float>>(
+      _mm256_max_ps(_mm256_set1_ps(bound), reinterpret_cast<__m256>(x)));
 #else
   return x < bound ? broadcast(bound) : x;
 #endif
@@ -223,6 +226,9 @@ inline Vec<float> at_most(float bound, Vec<float> x) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Vec<float>>(
       _mm512_min_ps(_mm512_set1_ps(bound), reinterpret_cast<__m512>(x)));
+#elif defined(__AVX__)
+  return reinterpret_cast<Vec<float>>(
+      _mm256_min_ps(_mm256_set1_ps(bound), reinterpret_cast<__m256>(x)));
 #else
   return x > bound ? broadcast(bound) : x;
 #endif
@@ -291,25 +297,30 @@ constexpr float kLn2 = 0.693359375f;
 constexpr float kLn2Rest = 2.12194440e-4f;
 constexpr float kRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
 
+// 2^(k + f) for whole numbers k from -126 to 128 and |f| <= 0.5. shifted: k + kRoundingMagic.
+inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
+  // Fitted for the least greatest relative error (2e-9 before rounding).
+  Vec<float> p = f * 1.535336064e-4f + 1.339887487e-3f;
+  p = p * f + 9.618437366e-3f;
+  p = p * f + 5.550332470e-2f;
+  p = p * f + 2.402264791e-1f;
+  p = p * f + 6.931472029e-1f;
+  const auto power = (reinterpret_cast<Vec<int32_t>>(shifted) + 127) << 23;
+  return (p * f + 1.0f) * reinterpret_cast<Vec<float>>(power);
+}
+
 // e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.38 up.
 inline Vec<float> exp(Vec<float> x) {
   x = at_most(88.8f, at_least(-87.33654f, x));
-  const Vec<float> rounded = x * kLog2E + kRoundingMagic;
-  const Vec<float> k = rounded - kRoundingMagic;
+  const Vec<float> shifted = x * kLog2E + kRoundingMagic;
+  const Vec<float> k = shifted - kRoundingMagic;
 #if defined(__FMA__)
   // Fused, x log2 e - k loses nothing but the constant's own rounding.
   const Vec<float> f = (x * kLog2E - k) + x * kLog2ERest;
 #else
   const Vec<float> f = ((x - k * kLn2) + k * kLn2Rest) * kLog2E;
 #endif
-  // 2^f for |f| <= 0.5, fitted for the least greatest relative error (2e-9 before rounding).
-  Vec<float> p = f * 1.535336064e-4f + 1.339887487e-3f;
-  p = p * f + 9.618437366e-3f;
-  p = p * f + 5.550332470e-2f;
-  p = p * f + 2.402264791e-1f;
-  p = p * f + 6.931472029e-1f;
-  const auto power = (reinterpret_cast<Vec<int32_t>>(rounded) + 127) << 23;
-  return (p * f + 1.0f) * reinterpret_cast<Vec<float>>(power);
+  return exp2(shifted, f);
 }
 
 #endif

@@ -17,13 +17,12 @@ struct Decay {
   }
 };
 
-#if defined(__AVX512F__)
-
-// Ten instructions, without a branch or a clamp.
 template <>
 struct Decay<float> {
   static Vec<float> scaled(Vec<float> a) { return a * simd::kLog2E; }
 
+#if defined(__AVX512F__)
+  // Ten instructions, without a branch or a clamp.
   template <int N>
   static void of(Vec<float> d, const Vec<float>* rates, Vec<float>* e) {
     Vec<float> x[N], shifted[N], k[N];
@@ -42,9 +41,18 @@ struct Decay<float> {
     }
     simd::exp2<N>(shifted, k, x, e);
   }
-};
-
+#else
+  template <int N>
+  static void of(Vec<float> d, const Vec<float>* rates, Vec<float>* e) {
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) {
+      const Vec<float> x = simd::at_most(128.0f, simd::at_least(-126.0f, d * rates[i]));
+      const Vec<float> shifted = x + simd::kRoundingMagic;
+      e[i] = simd::exp2(shifted, x - (shifted - simd::kRoundingMagic));
+    }
+  }
 #endif
+};
 
 // How many states the forward advances together, their vectors in registers.
 #if defined(__AVX512F__)
