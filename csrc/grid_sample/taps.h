@@ -211,7 +211,7 @@ class Geometry {
       for (int axis = 0; axis < rank; ++axis) load_channel(from, axis, first, count, x[axis]);
     }
     if (params_.displacement) {
-      alignas(64) A cell[3][kTile] = {};
+      alignas(64) A cell[rank][kTile];
       out_cells(first, count, cell);
       for (int axis = 0; axis < rank; ++axis)
         for (int p = 0; p < kTile; ++p)
@@ -222,16 +222,16 @@ class Geometry {
     }
   }
 
-  void out_cells(int64_t first, int count, A (&cell)[3][kTile]) const {
+  void out_cells(int64_t first, int count, A (&cell)[rank][kTile]) const {
     int64_t row = first / out_size_[0], column = first % out_size_[0];
-    for (int done = 0; done < count; ++row, column = 0) {
-      const int length = static_cast<int>(std::min<int64_t>(out_size_[0] - column, count - done));
-      const A y = static_cast<A>(row % out_size_[1]), z = static_cast<A>(row / out_size_[1]);
-      for (int p = 0; p < length; ++p) {
-        cell[0][done + p] = static_cast<A>(column + p);
-        cell[1][done + p] = y;
-        cell[2][done + p] = z;
-      }
+    for (int done = 0; done < kTile; ++row, column = 0) {
+      // Behind the tile's points, too: any numbers will do.
+      const int64_t left = done < count ? out_size_[0] - column : kTile;
+      const int length = static_cast<int>(std::min<int64_t>(left, kTile - done));
+      const A of_row[] = {static_cast<A>(column), static_cast<A>(row % out_size_[1]),
+                          static_cast<A>(row / out_size_[1])};
+      for (int axis = 0; axis < rank; ++axis) std::fill_n(cell[axis] + done, length, of_row[axis]);
+      for (int p = 0; p < length; ++p) cell[0][done + p] += static_cast<A>(p);
       done += length;
     }
   }
