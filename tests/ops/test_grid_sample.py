@@ -184,14 +184,25 @@ def test_borders_and_half_cells(backend, mode, padding, align):
 
 @pytest.mark.parametrize("backend", [*KERNELS, "reference"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_infinite_features_outside_the_taps_do_not_leak(backend, layout):
-    input = torch.tensor([0.0, 0.0, math.inf]).expand(1, 16, 1, 3)
+@pytest.mark.parametrize("channels", [3, 16])
+def test_infinite_features_outside_the_taps_do_not_leak(backend, layout, channels):
+    input = torch.tensor([0.0, 0.0, math.inf]).expand(1, channels, 1, 3)
     input = input.contiguous(memory_format=layout)
     grid = torch.tensor([[[[-2 / 3, 0.0], [-1.0, 0.0], [5.0, 0.0]]]])
     out = grid_sample(input, grid, backend=backend)
-    assert torch.equal(out, torch.zeros(1, 16, 1, 3))
+    assert torch.equal(out, torch.zeros(1, channels, 1, 3))
     edge = grid_sample(input, grid[:, :, 2:], padding_mode="border", backend=backend)
-    assert torch.equal(edge, torch.full((1, 16, 1, 1), math.inf))
+    assert torch.equal(edge, torch.full((1, channels, 1, 1), math.inf))
+
+
+@pytest.mark.parametrize("backend", [*KERNELS, "reference"])
+@pytest.mark.parametrize("channels", [3, 16])
+def test_a_line_of_cells_does_not_go_on_in_the_next(backend, channels):
+    lines = torch.tensor([[0.0, 0.0, 100.0], [1.0, 0.0, 4.0], [100.0, 0.0, 0.0]])
+    input = lines.expand(1, channels, 3, 3).contiguous()
+    half_outside = torch.tensor([[[[-1.0, 0.0], [1.0, 0.0]]]])  # of the middle line
+    out = grid_sample(input, half_outside, backend=backend)
+    assert torch.equal(out, torch.tensor([0.5, 2.0]).expand(1, channels, 1, 2))
 
 
 @pytest.mark.parametrize("padding", PADDING_MODES)
