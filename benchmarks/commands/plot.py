@@ -63,7 +63,8 @@ def picture(file: File, output: Path, draw: Callable[[File, list[Row]], Any] | N
 
     figure = (draw or _draw_bars)(file, drawn)
     run = file.run
-    where = run.gpu if drawn[-1].device == "cuda" else f"{run.cpu}, {run.threads} threads"
+    cpu = f"{run.cpu} ({run.isa}), {run.threads} threads"
+    where = run.gpu if drawn[-1].device == "cuda" else cpu
     figure.suptitle(f"Motion Lab {run.motion_lab} · {where} · torch {run.torch} · {run.date[:10]}")
     with whole_file(output) as unfinished:
         figure.savefig(unfinished, format="png", dpi=110)
