@@ -4,10 +4,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <type_traits>
 
 #include "common/simd.h"
@@ -90,8 +87,8 @@ struct RowsOfFour {
 };
 
 // `channels` rows of `count` numbers, `pitch` apart -> `count` rows of B; missing channels are 0.
-// Channel by channel within the inner loop's reach: at a pitch that is a power of two, more of them
-// than a cache has ways would drive each other out.
+// As many channels at a time as a vector has lanes: where the pitch is a power of two, all of them
+// would be more than a set of the cache has ways.
 template <class A, int B>
 void channels_to_rows(const A* from, int64_t pitch, int channels, int count, A* to) {
   constexpr int W = kLanes<A>, N = std::min(B, W);
