@@ -1,9 +1,9 @@
 // Sampling on the CPU. The input is packed into blocks of B channels, cell by cell, so that a tap
 // is one contiguous row whatever the layout and type. Behind each of its lines of cells along x
 // lies a cell of zeros, where the taps outside point, so that infinities at the edge never meet a
-// weight of zero; and as lines are then not as long as a power of two, cells above each other do
-// not drive each other out of a cache. Outputs are made in tiles: positions, then taps, then sums
-// over rows.
+// weight of zero; and as lines of 64 or 128 cells then lie at no power of two, cells above each
+// other do not drive each other out of a cache. Outputs are made in tiles: positions, then taps,
+// then sums over rows.
 #include "common/parallel.h"
 #include "grid_sample/contract.h"
 #include "grid_sample/rows.h"
