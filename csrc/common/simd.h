@@ -351,11 +351,19 @@ inline Vec<float> log1p_to_1(Vec<float> x) {
   return (p * x + 1.0f) * x;
 }
 
-// ln(1 + e^x), and x from 20 on, as torch has it.
+// ln(1 + e^x), and x from 20 on, as torch has it; with its slope, the sigmoid of x, by the same
+// exponential.
+template <class V>
+inline V softplus(V x, V& slope) {
+  const V e = exp(x > 0 ? -x : x), of_larger = 1 / (1 + e);
+  slope = x > 0 ? of_larger : e * of_larger;
+  const V y = (x > 0 ? x : V{}) + log1p_to_1(e);
+  return x > 20 ? x : y;
+}
 template <class V>
 inline V softplus(V x) {
-  const V y = (x > 0 ? x : V{}) + log1p_to_1(exp(x > 0 ? -x : x));
-  return x > 20 ? x : y;
+  V slope;
+  return softplus(x, slope);
 }
 
 template <class V>

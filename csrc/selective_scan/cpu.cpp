@@ -7,7 +7,7 @@ namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
 
 // Advances N states over the steps of a chunk, and adds what they give to y.
-template <int N, class F, class Item, class EachStep>
+template <int N, bool kBounded, class F, class Item, class EachStep>
 void advance(const Vec<F>* d, const Vec<F>* dx, int steps, const Vec<F>* rate, Vec<F>* h,
              const Item* b, int64_t b_step, const Item* c, int64_t c_step, Vec<F>* y,
              EachStep each_step) {
@@ -23,7 +23,7 @@ void advance(const Vec<F>* d, const Vec<F>* dx, int steps, const Vec<F>* rate, V
 #pragma GCC unroll 8
     for (int first = 0; first < N; first += kGroup) {
       Vec<F> e[kGroup];
-      Decay<F>::template of<kGroup>(d[t], rates + first, e);
+      Decay<F>::template of<kGroup, kBounded>(d[t], rates + first, e);
 #pragma GCC unroll 8
       for (int i = 0; i < kGroup; ++i) {
         const int n = first + i;
@@ -76,10 +76,11 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
     load_tile<F>(inputs.delta, sequence.row, block, steps, d);
     load_tile<F>(inputs.u, sequence.row, block, steps, x);
     const V bias = load_channels(delta_bias, block), skip = load_channels(D, block);
+    const int64_t parts = std::max<int64_t>(states / kTogether, 1);
     const bool stays = chunk + 1 < std::min(first_chunk + visit, sequence.chunks());
     const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
     const Ahead ahead(Steps(sequence, stays ? chunk + 1 : first_chunk, inputs.reverse),
-                      sequence.row, plan.blocks[task.first + next], false,
+                      sequence.row, plan.blocks[task.first + next], false, parts,
                       {&inputs.delta, &inputs.u, &inputs.z, &outputs.out});
     for (int t = 0; t < steps.count; ++t) {
       d[t] += bias;
@@ -89,11 +90,12 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
     }
     const auto* b = B.at((chunk - first_chunk) * kChunk);
     const auto* c = C.at((chunk - first_chunk) * kChunk);
-    const int64_t parts = std::max<int64_t>(states / kTogether, 1);
-    for_states<kTogether>(states, [&](auto together, int64_t n) {
-      advance<together, F>(
-          d, x, steps.count, rate + n, h + n, b + n, B.step(), c + n, C.step(), y,
-          [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether, parts); });
+    with_bound<F>(d, steps.count, rate, states, [&](auto bounded) {
+      for_states<kTogether>(states, [&](auto together, int64_t n) {
+        advance<together, bounded, F>(
+            d, x, steps.count, rate + n, h + n, b + n, B.step(), c + n, C.step(), y,
+            [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether); });
+      });
     });
     if (inputs.z) {
       load_tile<F>(inputs.z, sequence.row, block, steps, x);
@@ -174,7 +176,7 @@ void step_of(const Step& arguments, int threads) {
           const int64_t count = std::min(lanes, states - n);
           const V scaled = Decay<F>::scaled(rate.get(n, count));
           V e;
-          Decay<F>::template of<1>(now, &scaled, &e);
+          Decay<F>::template of<1, false>(now, &scaled, &e);
           const V after = e * h.get(n, count) + inputs[i] * from.get(n, count);
           h.set(n, count, after);
           products[i] += after * to.get(n, count);

@@ -78,18 +78,30 @@ class CoefficientSums {
     if (!kUniform) lanes_.zero(sums.states * kChunk);
   }
 
-  void begin(Steps steps) { steps_ = steps; }
+  // Where the products of a chunk's steps and states are added to.
+  struct Target {
+    std::conditional_t<kUniform, F, Vec<F>>* items;
+    int64_t step;
 
-  // Adds the products of N states from n on at a step of the chunk.
-  template <int N>
-  void add(int step, int64_t n, const Vec<F>* products) {
+    // Adds those of N states from n on at step t.
+    template <int N>
+    void add(int t, int64_t n, const Vec<F>* products) const {
+      auto* target = items + t * step + n;
+      if constexpr (kUniform)
+        add_sums<N>(products, target);
+      else
+        for (int i = 0; i < N; ++i) target[i] += products[i];
+    }
+  };
+
+  Target begin(Steps steps) {
+    steps_ = steps;
+    const int64_t states = sums_.states;
     if constexpr (kUniform) {
-      F* target = slices_.slice(task_.part) +
-                  sums_.offset(task_.sequence.row, task_.group, steps_.time(step)) + n;
-      add_sums<N>(products, target);
+      const int64_t first = sums_.offset(task_.sequence.row, task_.group, steps.first);
+      return {slices_.slice(task_.part) + first, steps.sign * states};
     } else {
-      Vec<F>* target = &lanes_[(constant_ ? 0 : step * sums_.states) + n];
-      for (int i = 0; i < N; ++i) target[i] += products[i];
+      return {lanes_.data(), constant_ ? 0 : states};
     }
   }
 
@@ -139,11 +151,11 @@ struct Signals {
 };
 
 // N states from n on: forwards over the chunk once more, then backwards.
-template <int N, class F, bool kUniform, class Item, class EachStep>
+template <int N, bool kBounded, class F, class Item, class Target, class EachStep>
 void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled, const Vec<F>* rate,
            const Vec<F>* start, Vec<F>* q, CompensatedSum<Vec<F>>* dA, const Item* b,
-           int64_t b_step, const Item* c, int64_t c_step, bool gated,
-           CoefficientSums<F, kUniform>& dB, CoefficientSums<F, kUniform>& dC, EachStep each_step) {
+           int64_t b_step, const Item* c, int64_t c_step, bool gated, Target dB, Target dC,
+           EachStep each_step) {
   using V = Vec<F>;
   V state[kChunk + 1][N], e[kChunk][N];
   V h[N];
@@ -151,7 +163,7 @@ void sweep(Signals<F>& s, int steps, int64_t n, const Vec<F>* scaled, const Vec<
   for (int t = 0; t < steps; ++t) {
     each_step(t);
     V y = s.y[t];
-    Decay<F>::template of<N>(s.d[t], scaled, e[t]);
+    Decay<F>::template of<N, kBounded>(s.d[t], scaled, e[t]);
 #pragma GCC unroll 8
     for (int i = 0; i < N; ++i) {
       state[t + 1][i] = h[i] = e[t][i] * h[i] + s.dx[t] * b[t * b_step + i];
@@ -219,7 +231,7 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
   for (int64_t i = 0; i < blocks * states; ++i) scaled[i] = Decay<F>::scaled(rates[i]);
 
   Signals<F> s;
-  V slope[kChunk], gate[kChunk], before_gate[kChunk];
+  V slope[kChunk], gate[kChunk], open[kChunk], before_gate[kChunk];  // open: the gate's sigmoid
   const auto differentiate_chunk = [&](int64_t chunk, int64_t i, int64_t first_chunk,
                                        int64_t last_chunk) {
     const Steps steps(sequence, chunk, inputs.reverse);
@@ -238,47 +250,46 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     for (int64_t n = 0; n < states; ++n)
       start[n] = load_lanes(kept + n * dim + block.channel, block);
 
+    constexpr int kTogether = 4;
+    const int64_t parts = std::max<int64_t>(states / kTogether, 1);
     const bool stays = chunk > first_chunk;
     const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
     const Ahead ahead(Steps(sequence, stays ? chunk - 1 : last_chunk, inputs.reverse), sequence.row,
-                      plan.blocks[task.first + next], true,
+                      plan.blocks[task.first + next], true, parts,
                       {&inputs.delta, &inputs.u, &gradients.out, &inputs.z, &gradients.u,
                        &gradients.delta, &gradients.z});
     for (int t = 0; t < steps.count; ++t) {
       s.d[t] += bias;
       slope[t] = V{} + 1;
-      if (inputs.delta_softplus) {
-        slope[t] = simd::sigmoid(s.d[t]);
-        s.d[t] = simd::softplus(s.d[t]);
-      }
+      if (inputs.delta_softplus) s.d[t] = simd::softplus(s.d[t], slope[t]);
       s.dx[t] = s.d[t] * s.x[t];
       s.y[t] = skip * s.x[t];
       s.to_input[t] = s.to_rate[t] = V{};
       before_gate[t] = s.g[t];
-      if (gated) s.g[t] *= gate[t] * simd::sigmoid(gate[t]);
+      if (gated) {
+        open[t] = simd::sigmoid(gate[t]);
+        s.g[t] *= gate[t] * open[t];
+      }
     }
 
-    dB.begin(steps);
-    dC.begin(steps);
+    const auto to_B = dB.begin(steps), to_C = dC.begin(steps);
     const auto* b = B.at((chunk - first_chunk) * kChunk);
     const auto* c = C.at((chunk - first_chunk) * kChunk);
-    constexpr int kTogether = 4;
-    const int64_t parts = std::max<int64_t>(states / kTogether, 1);
-    for_states<kTogether>(states, [&](auto together, int64_t n) {
-      sweep<together, F, kUniform>(
-          s, steps.count, n, &scaled[i * states + n], &rates[i * states + n], &start[n],
-          &carried[i * states + n], &dA[i * states + n], b + n, B.step(), c + n, C.step(), gated,
-          dB, dC,
-          [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether, parts); });
+    with_bound<F>(s.d, steps.count, &scaled[i * states], states, [&](auto bounded) {
+      for_states<kTogether>(states, [&](auto together, int64_t n) {
+        sweep<together, bounded, F>(
+            s, steps.count, n, &scaled[i * states + n], &rates[i * states + n], &start[n],
+            &carried[i * states + n], &dA[i * states + n], b + n, B.step(), c + n, C.step(), gated,
+            to_B, to_C,
+            [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether); });
+      });
     });
     dB.end_block(block);
     dC.end_block(block);
 
     if (gated) {
-      for (int t = 0; t < steps.count; ++t) {
-        const V sigmoid = simd::sigmoid(gate[t]);
-        s.y[t] *= before_gate[t] * sigmoid * (1 + gate[t] * (1 - sigmoid));
-      }
+      for (int t = 0; t < steps.count; ++t)
+        s.y[t] *= before_gate[t] * open[t] * (1 + gate[t] * (1 - open[t]));
       store_tile<F>(gradients.z, sequence.row, block, steps, s.y);
     }
     V to_D{}, to_bias{};

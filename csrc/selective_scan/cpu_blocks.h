@@ -158,47 +158,53 @@ struct TilePlace {
   int column(int t, int i, int count) const { return t + (time_stride > 0 ? i : count - 1 - i); }
 };
 
-// Fetches tiles into the cache, a little at every step: their rows lie so far apart that the
-// processor does not see them coming.
+// The cache lines of tiles that come next, fetched a few at every step of each part of the work:
+// their rows lie so far apart that the processor does not see them coming, and more at a time than
+// it has places for would make it wait.
 class Ahead {
  public:
   // As far as tensors are there, and a row of them has neighbouring channels or steps. Chunks may
   // come in the order of the scan or from the last: of a cache line that two of them share, the
   // earlier one has brought it.
-  Ahead(Steps steps, int64_t row, Block block, bool from_last,
-        std::initializer_list<const Tensor*> tensors) {
+  Ahead(Steps steps, int64_t row, Block block, bool from_last, int64_t parts,
+        std::initializer_list<const Tensor*> tensors)
+      : parts_(std::clamp<int64_t>(parts, 1, kMostParts)) {
+    int count = 0;
     for (const Tensor* tensor : tensors) {
       if (!*tensor) continue;
       const TilePlace at(*tensor, row, block, steps);
       const int64_t bytes = size_of(tensor->dtype);
-      const int64_t first = at.along_time() && !from_last ? kRows - 1 : 0;
-      if (at.along_time() || at.channel_stride == 1)
-        tiles_[count_++] = {tensor->as<const char>() + (at.offset + first * at.time_stride) * bytes,
-                            at.channel_stride * bytes, at.time_stride * bytes, at.along_time()};
+      const char* start = tensor->as<const char>() + at.offset * bytes;
+      const int64_t channel_bytes = at.channel_stride * bytes, time_bytes = at.time_stride * bytes;
+      if (at.along_time()) {
+        const int64_t a_line = kLine / bytes;
+        for (int64_t t = from_last ? 0 : a_line - 1; t < kChunk; t += a_line)
+          for (int c = 0; c < block.count; ++c)
+            lines_[count++] = start + c * channel_bytes + t * time_bytes;
+      } else if (at.channel_stride == 1) {
+        for (int t = 0; t < kChunk; ++t) lines_[count++] = start + t * time_bytes;
+      }
     }
+    const int calls = static_cast<int>(parts_) * kChunk;
+    at_once_ = std::max((count + calls - 1) / calls, 1);
+    std::fill(lines_ + count, lines_ + calls * at_once_, reinterpret_cast<const char*>(lines_));
   }
 
-  // Part `part` of `parts`, a step's share. More at a time than the processor has places for would
-  // make it wait, so there should be work in between.
   // gcc takes a function that only prefetches for one without effect, and drops calls to it.
-  __attribute__((always_inline)) void fetch(int step, int64_t part, int64_t parts) const {
-    for (int64_t i = part; i < count_; i += parts) {
-      const Tile& tile = tiles_[i];
-      const int64_t channel = tile.along_time ? step % kRows : 0;
-      const int64_t time = tile.along_time ? step / kRows * kRows : step;
-      __builtin_prefetch(tile.start + channel * tile.channel_bytes + time * tile.time_bytes);
-    }
+  __attribute__((always_inline)) void fetch(int step, int64_t part) const {
+    if (part >= parts_) return;
+    const char* const* line = lines_ + (part * kChunk + step) * at_once_;
+    __builtin_prefetch(line[0]);
+    for (int i = 1; i < at_once_; ++i) __builtin_prefetch(line[i]);
   }
 
  private:
-  static constexpr int kRows = kChunk / 2;
-  struct Tile {
-    const char* start;
-    int64_t channel_bytes, time_bytes;
-    bool along_time;
-  };
-  Tile tiles_[7];
-  int count_ = 0;
+  static constexpr int kLine = 64, kMostParts = 4, kMostTensors = 7;
+  // A tile has at most so many: 16 channels of float32, 8 of float64, or a line a step.
+  static constexpr int kTileLines = 32;
+  const char* lines_[kMostTensors * kTileLines + kMostParts * kChunk];
+  int64_t parts_;
+  int at_once_;
 };
 
 // A tile as a vector a step; lanes past the block are zero.

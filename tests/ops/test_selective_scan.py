@@ -93,6 +93,27 @@ def test_a_memory_that_hardly_fades_is_as_right_as_the_reference(isa):
     assert_right(SELECTIVE_SCAN, CASES["a memory that hardly fades"], torch.float32)
 
 
+def test_a_decay_is_the_exponential(isa):
+    """A state of ones and one step without input leave exp(A): of every size, among neighbours of its
+    own size alone, and beside such as no float32 can hold."""
+    inside = torch.cat([torch.linspace(-87.3, 88.3, 3000), torch.linspace(-1, 1, 999)])
+    ends = {-torch.inf: 0, -1e30: 0, -100: 0, 90: torch.inf, torch.inf: torch.inf}
+    beside = torch.tensor([*ends, torch.nan]).expand(999, -1).flatten()[:999]
+    for A in (inside, torch.stack([inside[-999:], beside], dim=1).flatten()):
+        ones, zeros = torch.ones(1, len(A), 1), torch.zeros(1, 1, 1)
+        found = selective_scan(
+            ones, ones, A[:, None], zeros, zeros + 1, initial_state=ones, backend="native"
+        ).flatten()
+        held = (A >= -87.3) & (A <= 88.3)
+        truth = A[held].double().exp()
+        # A log2(e), rounded, is off by half a unit.
+        assert ((found[held] / truth - 1).abs() <= 2e-7 + 1.2e-7 * A[held].abs()).all()
+    assert found[A.isnan()].isnan().all()
+    for end, expected in ends.items():
+        at_end = found[A == end]  # instead of 0 it may be the smallest normal number
+        assert ((at_end >= expected) & (at_end <= expected + 2.0**-126)).all()
+
+
 @pytest.mark.parametrize(
     ("backend", "length"),
     [("native", 20_000), pytest.param("simt", 4_000, marks=pytest.mark.simt)],
