@@ -94,8 +94,8 @@ def test_a_memory_that_hardly_fades_is_as_right_as_the_reference(isa):
 
 
 def test_a_decay_is_the_exponential(isa):
-    """A state of ones and one step without input leave exp(A): of every size, among neighbours of its
-    own size alone, and beside such as no float32 can hold."""
+    """A state of ones and one step without input leave exp(A): of every size, among neighbours of
+    its own size alone, and beside such as no float32 can hold."""
     inside = torch.cat([torch.linspace(-87.3, 88.3, 3000), torch.linspace(-1, 1, 999)])
     ends = {-torch.inf: 0, -1e30: 0, -100: 0, 90: torch.inf, torch.inf: torch.inf}
     beside = torch.tensor([*ends, torch.nan]).expand(999, -1).flatten()[:999]
@@ -110,7 +110,7 @@ def test_a_decay_is_the_exponential(isa):
         assert ((found[held] / truth - 1).abs() <= 2e-7 + 1.2e-7 * A[held].abs()).all()
     assert found[A.isnan()].isnan().all()
     for end, expected in ends.items():
-        at_end = found[A == end]  # instead of 0 it may be the smallest normal number
+        at_end = found[end == A]  # instead of 0 it may be the smallest normal number
         assert ((at_end >= expected) & (at_end <= expected + 2.0**-126)).all()
 
 
