@@ -290,14 +290,48 @@ inline Vec<float> exp(Vec<float> x) {
   return result;
 }
 
+// 2^x for x up to 128; 0 far below the normal numbers, NaN for NaN.
+inline Vec<float> exp2(Vec<float> x) {
+  x = at_least(-200.0f, x);
+  const Vec<float> shifted = x + kExp2Magic;
+  const Vec<float> k = shifted - kExp2Magic;
+  const Vec<float> f = x - k;
+  Vec<float> result;
+  exp2<1>(&shifted, &k, &f, &result);
+  return result;
+}
+
 #else
 
-// ln 2 as the difference of two numbers, the first so short that its multiples are exact.
-constexpr float kLn2 = 0.693359375f;
-constexpr float kLn2Rest = 2.12194440e-4f;
-constexpr float kRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+#if defined(__AVX2__)
 
-// 2^(k + f) for whole numbers k from -126 to 128 and |f| <= 0.5. shifted: k + kRoundingMagic.
+// Adding it to x leaves in the lowest three bits of the sum how many eighths x is past an integer.
+constexpr float kExp2Magic = 1572864.0f;  // 1.5 * 2^20
+
+// 2^(k + f) for the multiples k of 1/8 from -126 to 127.875, 0 for k = -127, and |f| <= 1/16. A
+// table has the fraction of 2^k, an addition its integral part; a cubic polynomial does the rest,
+// fitted for the least greatest relative error (2.7e-8 before rounding). shifted: k + kExp2Magic.
+inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
+  using Bits = Vec<int32_t>;
+  // 2^(j / 8). The table lacks the eighths themselves, part of what is shifted to the exponent.
+  constexpr Vec<float> roots = {1.0f,        1.09050775f, 1.18920708f, 1.29683959f,
+                                1.41421354f, 1.54221082f, 1.68179286f, 1.83400810f};
+  const Bits table = reinterpret_cast<Bits>(roots) - (Bits{0, 1, 2, 3, 4, 5, 6, 7} << 20);
+  const auto fraction = reinterpret_cast<Bits>(_mm256_permutevar8x32_ps(
+      reinterpret_cast<__m256>(table), reinterpret_cast<__m256i>(shifted)));
+  const auto root =
+      reinterpret_cast<Vec<float>>(fraction + (reinterpret_cast<Bits>(shifted) << 20));
+  Vec<float> p = f * 5.54962233e-2f + 2.40257636e-1f;
+  p = p * f + 6.93147242e-1f;
+  return root * (p * f) + root;
+}
+
+#else
+
+constexpr float kExp2Magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+
+// 2^(k + f) for whole numbers k from -126 to 127, 0 for k = -127, and |f| <= 0.5.
+// shifted: k + kExp2Magic.
 inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
   // Fitted for the least greatest relative error (2e-9 before rounding).
   Vec<float> p = f * 1.535336064e-4f + 1.339887487e-3f;
@@ -309,11 +343,24 @@ inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
   return (p * f + 1.0f) * reinterpret_cast<Vec<float>>(power);
 }
 
-// e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.38 up.
+#endif
+
+// 2^x for x up to 127; 0 from -127 down, something small in the last step before, NaN for NaN.
+inline Vec<float> exp2(Vec<float> x) {
+  x = at_least(-127.0f, x);
+  const Vec<float> shifted = x + kExp2Magic;
+  return exp2(shifted, x - (shifted - kExp2Magic));
+}
+
+// ln 2 as the difference of two numbers, the first so short that its multiples are exact.
+constexpr float kLn2 = 0.693359375f;
+constexpr float kLn2Rest = 2.12194440e-4f;
+
+// e^x, to about one unit in the last place, for x from -87.33 to 88.02; beyond, what these give.
 inline Vec<float> exp(Vec<float> x) {
-  x = at_most(88.8f, at_least(-87.33654f, x));
-  const Vec<float> shifted = x * kLog2E + kRoundingMagic;
-  const Vec<float> k = shifted - kRoundingMagic;
+  x = at_most(88.02f, at_least(-87.33654f, x));
+  const Vec<float> shifted = x * kLog2E + kExp2Magic;
+  const Vec<float> k = shifted - kExp2Magic;
 #if defined(__FMA__)
   // Fused, x log2 e - k loses nothing but the constant's own rounding.
   const Vec<float> f = (x * kLog2E - k) + x * kLog2ERest;

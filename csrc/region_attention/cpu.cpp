@@ -62,13 +62,13 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
   thread_local Workspace<T> workspace;
   T* lanes = workspace.reserve(2 * size * kQueries + kKeys * (2 * width + kQueries));
   T* out = lanes + size * kQueries;
-  T* keys = out + size * kQueries;
-  T* values = keys + kKeys * width;
-  T* weights = values + kKeys * width;
+  T* key_room = out + size * kQueries;
+  T* value_room = key_room + kKeys * width;
+  T* weights = value_room + kKeys * width;
 
   QueryTile<T> queries(Tokens(inputs.q_regions, inputs.q_order, batch), tile * kQueries, q_length);
   const Tokens key_tokens(inputs.k_regions, inputs.k_order, batch);
-  pack_lanes<In, T>(lanes, keys, width, Rows<const In>(inputs.q, batch, head), queries, size,
+  pack_lanes<In, T>(lanes, key_room, width, Rows<const In>(inputs.q, batch, head), queries, size,
                     static_cast<T>(inputs.scale * kLog2E));
   std::fill_n(out, size * kQueries, T{0});
   Softmax<T> softmax;
@@ -78,12 +78,17 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
     const auto kind = classify(queries.words, key_words);
     if (kind == TileClass::empty) continue;
     const Pairs pairs = queries.pairs_in_tile(kind, key_tokens, t, key_words);
-    const auto pack = [&](T* to, const Tensor& x) {
-      pack_tokens<In, T>(to, width, Rows<const In>(x, batch, kv_head), key_tokens, pairs.key,
-                         pairs.keys, size);
+    // Tokens that lie as packing would lay them are read where they are.
+    const auto rows_of = [&](const Tensor& x, T* room) -> const T* {
+      const Rows<const In> from(x, batch, kv_head);
+      if constexpr (std::is_same_v<In, T>)
+        if (from.stride == 1 && from.token_stride == width && !key_tokens.order)
+          return from[pairs.key];
+      pack_tokens<In, T>(room, width, from, key_tokens, pairs.key, pairs.keys, size);
+      return room;
     };
-    pack(keys, inputs.k);
-    pack(values, inputs.v);
+    const T* keys = rows_of(inputs.k, key_room);
+    const T* values = rows_of(inputs.v, value_room);
     product<T, Old::dropped>(pairs.keys, pairs.lanes, size, keys, width, 1, lanes + pairs.lane,
                              kQueries, weights + pairs.lane, kQueries);
     softmax.add(weights, pairs, [&](int64_t j) -> const Mask<T>* {
@@ -107,7 +112,8 @@ void forward_tile(const Inputs& inputs, const Outputs& outputs,
     saved[token][0] = sum == T{0} ? infinity : softmax.top[i];
     saved[token][saved.stride] = share;
   }
-  unpack_lanes<In, T>(Rows<In>(outputs.out, batch, head), queries, out, size, shares, keys, width);
+  unpack_lanes<In, T>(Rows<In>(outputs.out, batch, head), queries, out, size, shares, key_room,
+                      width);
 }
 
 }  // namespace

@@ -63,26 +63,9 @@ constexpr int64_t round_to_vector(int64_t count) {
   return (count + Lanes<T>::width - 1) / Lanes<T>::width * Lanes<T>::width;
 }
 
-// 2^x for x up to a little above zero, 0 below the normal numbers, NaN for NaN. The polynomials
-// are the minimax ones of 2^f on [-1/2, 1/2] (Remez), good to 2e-9 and 3e-18.
-inline Vector<float> exp2(Vector<float> x) {
-  using V = Vector<float>;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const V clamped = x < -126.0f ? splat(-126.0f) : x;
-  const V shifted = clamped + kRound;
-  const V f = clamped - (shifted - kRound);
-  V p = splat(1.5461444698e-4f);
-  p = p * f + 1.34004281776e-3f;
-  p = p * f + 9.61805667852e-3f;
-  p = p * f + 5.55032722667e-2f;
-  p = p * f + 2.40226509223e-1f;
-  p = p * f + 6.93147206703e-1f;
-  p = p * f + 1.0f;
-  // The low bits of `shifted` hold the integer; the shift moves it into the exponent.
-  const Mask<float> bits = (Mask<float>)p + ((Mask<float>)shifted << 23);
-  return x < -126.0f ? V{} : (V)bits;
-}
-
+// 2^x for x up to a little above zero, 0 far below the normal numbers, NaN for NaN. The polynomial
+// is the minimax one of 2^f on [-1/2, 1/2] (Remez), good to 3e-18.
+using simd::exp2;
 inline Vector<double> exp2(Vector<double> x) {
   using V = Vector<double>;
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
@@ -137,7 +120,8 @@ template <class T, Old old, int columns>
 inline void product_columns(int64_t count, int64_t depth, const T* a, int64_t a_row,
                             int64_t a_depth, const T* b, int64_t b_row, T* c, int64_t c_row,
                             const T* factor) {
-  constexpr int kRows = columns < kMaxColumns ? 8 : 4;
+  // Of 16 registers six rows of two take twelve for sums, two for the line and one for the value.
+  constexpr int kRows = columns < kMaxColumns ? 8 : kMaxColumns == 2 ? 6 : 4;
   int64_t r = 0;
   const auto run = [&](auto rows) {
     constexpr int n = decltype(rows)::value;
