@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -345,7 +346,8 @@ inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
 
 #endif
 
-// 2^x for x up to 127; 0 from -127 down, something small in the last step before, NaN for NaN.
+// 2^x for x below 127.5; 0 from -127 down, at most the smallest normal number from there to -126,
+// NaN for NaN.
 inline Vec<float> exp2(Vec<float> x) {
   x = at_least(-127.0f, x);
   const Vec<float> shifted = x + kExp2Magic;
@@ -356,9 +358,9 @@ inline Vec<float> exp2(Vec<float> x) {
 constexpr float kLn2 = 0.693359375f;
 constexpr float kLn2Rest = 2.12194440e-4f;
 
-// e^x, to about one unit in the last place, for x from -87.33 to 88.02; beyond, what these give.
+// e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.02 up.
 inline Vec<float> exp(Vec<float> x) {
-  x = at_most(88.02f, at_least(-87.33654f, x));
+  x = at_least(-87.33654f, x);
   const Vec<float> shifted = x * kLog2E + kExp2Magic;
   const Vec<float> k = shifted - kExp2Magic;
 #if defined(__FMA__)
@@ -367,7 +369,7 @@ inline Vec<float> exp(Vec<float> x) {
 #else
   const Vec<float> f = ((x - k * kLn2) + k * kLn2Rest) * kLog2E;
 #endif
-  return exp2(shifted, f);
+  return x > 88.02f ? broadcast(std::numeric_limits<float>::infinity()) : exp2(shifted, f);
 }
 
 #endif

@@ -16,13 +16,6 @@
 
 namespace motion_lab::region_attention::MOTION_LAB_ISA {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
 // Vectors side by side in the matrix product's register block: four need 32 registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kMaxColumns = 4;
@@ -63,9 +56,10 @@ constexpr int64_t round_to_vector(int64_t count) {
   return (count + Lanes<T>::width - 1) / Lanes<T>::width * Lanes<T>::width;
 }
 
-// 2^x for x up to a little above zero, 0 far below the normal numbers, NaN for NaN. The polynomial
-// is the minimax one of 2^f on [-1/2, 1/2] (Remez), good to 3e-18.
+// 2^x for x up to a little above zero, 0 far below the normal numbers, NaN for NaN.
 using simd::exp2;
+
+// The polynomial is the minimax one of 2^f on [-1/2, 1/2] (Remez), good to 3e-18.
 inline Vector<double> exp2(Vector<double> x) {
   using V = Vector<double>;
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52

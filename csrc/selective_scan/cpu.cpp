@@ -1,7 +1,6 @@
 // The scan forward, and one step of it. The backward is in cpu_backward.cpp.
 #include "selective_scan/cpu_blocks.h"
 #include "selective_scan/cpu_decay.h"
-#include "selective_scan/math.h"
 
 namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
@@ -80,8 +79,8 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
     const bool stays = chunk + 1 < std::min(first_chunk + visit, sequence.chunks());
     const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
     const Ahead ahead(Steps(sequence, stays ? chunk + 1 : first_chunk, inputs.reverse),
-                      sequence.row, plan.blocks[task.first + next], false, parts,
-                      {&inputs.delta, &inputs.u, &inputs.z, &outputs.out});
+                      sequence.row, plan.blocks[task.first + next], false,
+                      {&inputs.delta, &inputs.u, &inputs.z, &outputs.out}, steps.count, parts);
     for (int t = 0; t < steps.count; ++t) {
       d[t] += bias;
       if (inputs.delta_softplus) d[t] = simd::softplus(d[t]);
@@ -94,7 +93,7 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Ou
       for_states<kTogether>(states, [&](auto together, int64_t n) {
         advance<together, bounded, F>(
             d, x, steps.count, rate + n, h + n, b + n, B.step(), c + n, C.step(), y,
-            [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether); });
+            [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / together); });
       });
     });
     if (inputs.z) {

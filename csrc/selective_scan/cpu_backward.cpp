@@ -7,7 +7,6 @@
 #include "common/sum.h"
 #include "selective_scan/cpu_blocks.h"
 #include "selective_scan/cpu_decay.h"
-#include "selective_scan/math.h"
 
 namespace motion_lab::selective_scan::cpu::MOTION_LAB_ISA {
 namespace {
@@ -255,9 +254,10 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
     const bool stays = chunk > first_chunk;
     const int64_t next = stays ? i : std::min(i + 1, blocks - 1);
     const Ahead ahead(Steps(sequence, stays ? chunk - 1 : last_chunk, inputs.reverse), sequence.row,
-                      plan.blocks[task.first + next], true, parts,
+                      plan.blocks[task.first + next], true,
                       {&inputs.delta, &inputs.u, &gradients.out, &inputs.z, &gradients.u,
-                       &gradients.delta, &gradients.z});
+                       &gradients.delta, &gradients.z},
+                      steps.count, parts);
     for (int t = 0; t < steps.count; ++t) {
       s.d[t] += bias;
       slope[t] = V{} + 1;
@@ -281,7 +281,7 @@ void run_task(const Task& task, const Plan& plan, const Inputs& inputs, const Te
             s, steps.count, n, &scaled[i * states + n], &rates[i * states + n], &start[n],
             &carried[i * states + n], &dA[i * states + n], b + n, B.step(), c + n, C.step(), gated,
             to_B, to_C,
-            [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / kTogether); });
+            [&](int t) __attribute__((always_inline)) { ahead.fetch(t, n / together); });
       });
     });
     dB.end_block(block);

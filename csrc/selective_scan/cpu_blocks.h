@@ -163,29 +163,31 @@ struct TilePlace {
 // it has places for would make it wait.
 class Ahead {
  public:
-  // As far as tensors are there, and a row of them has neighbouring channels or steps. Chunks may
-  // come in the order of the scan or from the last: of a cache line that two of them share, the
-  // earlier one has brought it.
-  Ahead(Steps steps, int64_t row, Block block, bool from_last, int64_t parts,
-        std::initializer_list<const Tensor*> tensors)
-      : parts_(std::clamp<int64_t>(parts, 1, kMostParts)) {
+  // `next`, as far as tensors are there and a row of them has neighbouring channels or steps, while
+  // `steps` are worked on in `parts`. Chunks may come in the order of the scan or from the last: of
+  // a cache line that two of them share, the earlier one has brought it.
+  Ahead(Steps next, int64_t row, Block block, bool from_last,
+        std::initializer_list<const Tensor*> tensors, int steps, int64_t parts)
+      : parts_(std::clamp<int64_t>(parts, 1, kMostParts)), steps_(steps) {
     int count = 0;
     for (const Tensor* tensor : tensors) {
       if (!*tensor) continue;
-      const TilePlace at(*tensor, row, block, steps);
+      const TilePlace at(*tensor, row, block, next);
       const int64_t bytes = size_of(tensor->dtype);
       const char* start = tensor->as<const char>() + at.offset * bytes;
       const int64_t channel_bytes = at.channel_stride * bytes, time_bytes = at.time_stride * bytes;
       if (at.along_time()) {
-        const int64_t a_line = kLine / bytes;
-        for (int64_t t = from_last ? 0 : a_line - 1; t < kChunk; t += a_line)
-          for (int c = 0; c < block.count; ++c)
-            lines_[count++] = start + c * channel_bytes + t * time_bytes;
+        const int in_line = static_cast<int>(kLine / bytes);
+        for (int t = 0; t < next.count; t += in_line) {
+          const char* line =
+              start + (from_last ? t : std::min(t + in_line, next.count) - 1) * time_bytes;
+          for (int c = 0; c < block.count; ++c) lines_[count++] = line + c * channel_bytes;
+        }
       } else if (at.channel_stride == 1) {
-        for (int t = 0; t < kChunk; ++t) lines_[count++] = start + t * time_bytes;
+        for (int t = 0; t < next.count; ++t) lines_[count++] = start + t * time_bytes;
       }
     }
-    const int calls = static_cast<int>(parts_) * kChunk;
+    const int calls = static_cast<int>(parts_ * steps_);
     at_once_ = std::max((count + calls - 1) / calls, 1);
     std::fill(lines_ + count, lines_ + calls * at_once_, reinterpret_cast<const char*>(lines_));
   }
@@ -193,17 +195,17 @@ class Ahead {
   // gcc takes a function that only prefetches for one without effect, and drops calls to it.
   __attribute__((always_inline)) void fetch(int step, int64_t part) const {
     if (part >= parts_) return;
-    const char* const* line = lines_ + (part * kChunk + step) * at_once_;
+    const char* const* line = lines_ + (part * steps_ + step) * at_once_;
     __builtin_prefetch(line[0]);
     for (int i = 1; i < at_once_; ++i) __builtin_prefetch(line[i]);
   }
 
  private:
   static constexpr int kLine = 64, kMostParts = 4, kMostTensors = 7;
-  // A tile has at most so many: 16 channels of float32, 8 of float64, or a line a step.
+  // The most of a tile: 16 channels of two lines (float32), 8 of four (float64), or a line a step.
   static constexpr int kTileLines = 32;
   const char* lines_[kMostTensors * kTileLines + kMostParts * kChunk];
-  int64_t parts_;
+  int64_t parts_, steps_;
   int at_once_;
 };
 

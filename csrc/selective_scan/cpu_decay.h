@@ -52,7 +52,8 @@ struct Decay<float> {
 #else
   static constexpr bool kClamps = true;
 
-  // Whether |d_t a_n| is so small everywhere that no decay is past the normal numbers.
+  // Whether |d_t a_n| is so small everywhere that no decay is past the normal numbers. A NaN, which
+  // stays one either way, counts as small.
   static bool within_bound(const Vec<float>* d, int steps, const Vec<float>* rates,
                            int64_t states) {
     const auto largest = [](const Vec<float>* values, int64_t count) {
@@ -86,7 +87,8 @@ struct Decay<float> {
   }
 
  private:
-  static constexpr float kBound = 126.0f, kMost = 127.4f;
+  static constexpr float kBound = 126.0f;
+  static constexpr float kMost = 127.4f;  // that exp2 takes
 
   // By an intrinsic: of a product that is wanted twice gcc fuses neither.
   static Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {

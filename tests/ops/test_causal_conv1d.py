@@ -34,6 +34,13 @@ def test_reference_is_the_definition_written_out():
             assert out[0, c, i].item() == pytest.approx(pre / (1 + math.exp(-pre)), rel=1e-12)
 
 
+def test_nothing_is_left_of_the_most_negative_input(isa):
+    lowest = torch.full((1, 40, 40), torch.finfo(torch.float32).min, requires_grad=True)
+    out = causal_conv1d(lowest, torch.ones(40, 1), activation="silu", backend="native")
+    assert (out == 0).all()
+    assert (torch.autograd.grad(out.sum(), lowest)[0] == 0).all()
+
+
 @pytest.mark.parametrize("backend", ["native", "torch", "reference"])
 @pytest.mark.parametrize("width", [1, 4, 9])
 def test_is_torchs_convolution_padded_at_the_start(backend, width):

@@ -114,6 +114,14 @@ def test_a_decay_is_the_exponential(isa):
         assert ((at_end >= expected) & (at_end <= expected + 2.0**-126)).all()
 
 
+def test_the_most_negative_gate_is_shut(isa):
+    t = BASE.arguments(torch.float32)
+    t["z"] = torch.full_like(t["z"], torch.finfo(torch.float32).min).requires_grad_()
+    out = selective_scan(**t, backend="native")
+    assert (out == 0).all()
+    assert (torch.autograd.grad(out.sum(), t["z"])[0] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("backend", "length"),
     [("native", 20_000), pytest.param("simt", 4_000, marks=pytest.mark.simt)],
