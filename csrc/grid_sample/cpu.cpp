@@ -30,6 +30,7 @@ class Sampler : Geometry<A, rank> {
         input_(params.input, 2, 1) {
     const int64_t work = batch_ * (cells_ + outputs_ * out_cells_) * channels_;
     threads_ = static_cast<int>(std::clamp<int64_t>(work / kWorkPerThread, 1, threads));
+    this->sum_fields(threads_);
   }
 
   void forward(const Tensor& out) {
@@ -324,6 +325,7 @@ class Sampler : Geometry<A, rank> {
         differentiate_tiles(source, item, begin, end, grad, gradients);
       });
     });
+    if (gradients.coordinates || gradients.weight) this->spread_gradients(gradients, threads_);
   }
 
   [[gnu::noinline]] void differentiate_tiles(const Source& source, int64_t item, int64_t begin,

@@ -2,6 +2,7 @@
 // instruction set.
 #pragma once
 
+#include "common/parallel.h"
 #include "grid_sample/contract.h"
 #include "grid_sample/math.h"
 #include "grid_sample/tile.h"
@@ -9,6 +10,10 @@
 namespace motion_lab::grid_sample::cpu::MOTION_LAB_ISA {
 
 inline int64_t tiles_of(int64_t cells) { return (cells + kTile - 1) / kTile; }
+
+// Weighted fields are summed up, and their gradients written, in longer pieces: of as many streams
+// as there are fields, tiles would push each other out of the caches.
+constexpr int kPiece = 16 * kTile;
 
 inline int in_tile(int64_t first, int64_t cells) {
   return static_cast<int>(std::min<int64_t>(kTile, cells - first));
@@ -191,24 +196,35 @@ class Geometry {
     return plane.at(item * tensor.stride[0] + index * tensor.stride[1]);
   }
 
-  // Where the cells [first, first + count) of one output sample, in cells of the input.
-  [[gnu::noinline]] void positions(int64_t item, int64_t output, int64_t first, int count,
-                                   A (&x)[rank][kTile]) const {
-    const int written = params_.weight ? 0 : count;
-    for (auto& along : x) std::fill(along + written, along + kTile, A(0));
-    if (params_.weight) {
-      alignas(64) A factor[kTile], value[kTile];
+  // Makes the weighted sums of the fields, if they have weights.
+  void sum_fields(int threads) {
+    if (!params_.weight) return;
+    sums_ = Buffer<A>(params_.input.size[0] * rank * out_cells_);
+    for_pieces(threads, [&](int64_t item, int64_t first, int count) {
+      alignas(64) A factor[kPiece], value[kPiece];
+      for (int axis = 0; axis < rank; ++axis) std::fill_n(sums(item, axis) + first, count, A(0));
       for (int64_t k = 0; k < fields_; ++k) {
         load_channel(field(weight_, params_.weight, item, k), 0, first, count, factor);
         const Plane from = field(coordinates_, params_.coordinates, item, k);
         for (int axis = 0; axis < rank; ++axis) {
           load_channel(from, axis, first, count, value);
-          for (int p = 0; p < count; ++p) x[axis][p] += factor[p] * value[p];
+          A* sum = sums(item, axis) + first;
+          for (int p = 0; p < count; ++p) sum[p] += factor[p] * value[p];
         }
       }
-    } else {
-      const Plane from = field(coordinates_, params_.coordinates, item, output);
-      for (int axis = 0; axis < rank; ++axis) load_channel(from, axis, first, count, x[axis]);
+    });
+  }
+
+  // Where the cells [first, first + count) of one output sample, in cells of the input.
+  [[gnu::noinline]] void positions(int64_t item, int64_t output, int64_t first, int count,
+                                   A (&x)[rank][kTile]) const {
+    for (int axis = 0; axis < rank; ++axis) {
+      std::fill(x[axis] + count, x[axis] + kTile, A(0));
+      if (params_.weight)
+        std::copy_n(sums(item, axis) + first, count, x[axis]);
+      else
+        load_channel(field(coordinates_, params_.coordinates, item, output), axis, first, count,
+                     x[axis]);
     }
     if (params_.displacement) {
       alignas(64) A cell[rank][kTile];
@@ -236,37 +252,65 @@ class Geometry {
     }
   }
 
-  // `grad`: by the normalised coordinates at which the output samples.
+  // `grad`: by the normalised coordinates at which the output samples. Where fields have weights it
+  // takes the place of the cells' sums, and spread_gradients() is to follow.
   [[gnu::noinline]] void store_gradients(int64_t item, int64_t output, int64_t first, int count,
                                          const A (&grad)[rank][kTile], const Gradients& to) const {
-    if (!params_.weight) {
-      if (to.coordinates)
-        for (int axis = 0; axis < rank; ++axis)
-          store_channel(grad[axis], axis, first, count,
-                        field(Plane(to.coordinates, 2, 5), to.coordinates, item, output));
-      return;
-    }
-    for (int64_t k = 0; k < fields_; ++k) {
-      alignas(64) A value[kTile], product[kTile], sum[kTile] = {};
-      if (to.weight) {
-        for (int axis = 0; axis < rank; ++axis) {
-          load_channel(field(coordinates_, params_.coordinates, item, k), axis, first, count,
-                       value);
-          for (int p = 0; p < count; ++p) sum[p] += value[p] * grad[axis][p];
-        }
-        store_channel(sum, 0, first, count, field(Plane(to.weight, 2, -1), to.weight, item, k));
-      }
-      if (to.coordinates) {
-        load_channel(field(weight_, params_.weight, item, k), 0, first, count, value);
-        for (int axis = 0; axis < rank; ++axis) {
-          for (int p = 0; p < count; ++p) product[p] = value[p] * grad[axis][p];
-          store_channel(product, axis, first, count,
-                        field(Plane(to.coordinates, 2, 5), to.coordinates, item, k));
-        }
-      }
-    }
+    for (int axis = 0; axis < rank; ++axis)
+      if (params_.weight)
+        std::copy_n(grad[axis], count, sums(item, axis) + first);
+      else if (to.coordinates)
+        store_channel(grad[axis], axis, first, count,
+                      field(Plane(to.coordinates, 2, 5), to.coordinates, item, output));
   }
 
+  void spread_gradients(const Gradients& to, int threads) const {
+    if (!params_.weight) return;
+    for_pieces(threads, [&](int64_t item, int64_t first, int count) {
+      alignas(64) A value[kPiece], product[kPiece];
+      for (int64_t k = 0; k < fields_; ++k) {
+        if (to.weight) {
+          std::fill_n(product, count, A(0));
+          for (int axis = 0; axis < rank; ++axis) {
+            const A* grad = sums(item, axis) + first;
+            load_channel(field(coordinates_, params_.coordinates, item, k), axis, first, count,
+                         value);
+            for (int p = 0; p < count; ++p) product[p] += value[p] * grad[p];
+          }
+          store_channel(product, 0, first, count,
+                        field(Plane(to.weight, 2, -1), to.weight, item, k));
+        }
+        if (to.coordinates) {
+          load_channel(field(weight_, params_.weight, item, k), 0, first, count, value);
+          for (int axis = 0; axis < rank; ++axis) {
+            const A* grad = sums(item, axis) + first;
+            for (int p = 0; p < count; ++p) product[p] = value[p] * grad[p];
+            store_channel(product, axis, first, count,
+                          field(Plane(to.coordinates, 2, 5), to.coordinates, item, k));
+          }
+        }
+      }
+    });
+  }
+
+ private:
+  // Calls body(item, first, count) for the pieces of all items' outputs.
+  template <class Body>
+  void for_pieces(int threads, Body&& body) const {
+    const int64_t pieces = (out_cells_ + kPiece - 1) / kPiece;
+    parallel_ranges(params_.input.size[0] * pieces, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t first = i % pieces * kPiece;
+        body(i / pieces, first, static_cast<int>(std::min<int64_t>(kPiece, out_cells_ - first)));
+      }
+    });
+  }
+
+  A* sums(int64_t item, int axis) const { return sums_.data() + (item * rank + axis) * out_cells_; }
+
+  Buffer<A> sums_{0};
+
+ protected:
   const Params& params_;
   const int64_t fields_, outputs_;
   int64_t cells_ = 1, out_cells_ = 1;
