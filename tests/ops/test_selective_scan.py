@@ -114,6 +114,13 @@ def test_a_decay_is_the_exponential(isa):
         assert ((at_end >= expected) & (at_end <= expected + 2.0**-126)).all()
 
 
+def test_a_channel_does_not_depend_on_its_neighbours(isa):
+    t = BASE.arguments(torch.float32)
+    expected = selective_scan(**t, backend="native")
+    t["A"][0] = -1e4
+    assert torch.equal(selective_scan(**t, backend="native")[:, 1:], expected[:, 1:])
+
+
 def test_the_most_negative_gate_is_shut(isa):
     t = BASE.arguments(torch.float32)
     t["z"] = torch.full_like(t["z"], torch.finfo(torch.float32).min).requires_grad_()
