@@ -304,6 +304,21 @@ inline Vec<float> exp2(Vec<float> x) {
 
 #else
 
+constexpr float kRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+
+// 2^(k + f) for whole numbers k from -126 to 128, 0 for k = -127, and |f| <= 0.5.
+// shifted: k + kRoundingMagic.
+inline Vec<float> exp2_of_whole(Vec<float> shifted, Vec<float> f) {
+  // Fitted for the least greatest relative error (2e-9 before rounding).
+  Vec<float> p = f * 1.535336064e-4f + 1.339887487e-3f;
+  p = p * f + 9.618437366e-3f;
+  p = p * f + 5.550332470e-2f;
+  p = p * f + 2.402264791e-1f;
+  p = p * f + 6.931472029e-1f;
+  const auto power = (reinterpret_cast<Vec<int32_t>>(shifted) + 127) << 23;
+  return (p * f + 1.0f) * reinterpret_cast<Vec<float>>(power);
+}
+
 #if defined(__AVX2__)
 
 // Adding it to x leaves in the lowest three bits of the sum how many eighths x is past an integer.
@@ -329,20 +344,9 @@ inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
 
 #else
 
-constexpr float kExp2Magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+constexpr float kExp2Magic = kRoundingMagic;
 
-// 2^(k + f) for whole numbers k from -126 to 127, 0 for k = -127, and |f| <= 0.5.
-// shifted: k + kExp2Magic.
-inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) {
-  // Fitted for the least greatest relative error (2e-9 before rounding).
-  Vec<float> p = f * 1.535336064e-4f + 1.339887487e-3f;
-  p = p * f + 9.618437366e-3f;
-  p = p * f + 5.550332470e-2f;
-  p = p * f + 2.402264791e-1f;
-  p = p * f + 6.931472029e-1f;
-  const auto power = (reinterpret_cast<Vec<int32_t>>(shifted) + 127) << 23;
-  return (p * f + 1.0f) * reinterpret_cast<Vec<float>>(power);
-}
+inline Vec<float> exp2(Vec<float> shifted, Vec<float> f) { return exp2_of_whole(shifted, f); }
 
 #endif
 
@@ -358,18 +362,18 @@ inline Vec<float> exp2(Vec<float> x) {
 constexpr float kLn2 = 0.693359375f;
 constexpr float kLn2Rest = 2.12194440e-4f;
 
-// e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.02 up.
+// e^x, to about one unit in the last place. It is 2^-126 at the least, and infinite from 88.38 up.
 inline Vec<float> exp(Vec<float> x) {
-  x = at_least(-87.33654f, x);
-  const Vec<float> shifted = x * kLog2E + kExp2Magic;
-  const Vec<float> k = shifted - kExp2Magic;
+  x = at_most(88.8f, at_least(-87.33654f, x));
+  const Vec<float> shifted = x * kLog2E + kRoundingMagic;
+  const Vec<float> k = shifted - kRoundingMagic;
 #if defined(__FMA__)
   // Fused, x log2 e - k loses nothing but the constant's own rounding.
   const Vec<float> f = (x * kLog2E - k) + x * kLog2ERest;
 #else
   const Vec<float> f = ((x - k * kLn2) + k * kLn2Rest) * kLog2E;
 #endif
-  return x > 88.02f ? broadcast(std::numeric_limits<float>::infinity()) : exp2(shifted, f);
+  return exp2_of_whole(shifted, f);
 }
 
 #endif
